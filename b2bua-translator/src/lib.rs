@@ -1,0 +1,1 @@
+//! Two call legs, SDP translation, and the RTP/RTCP relay between IPv6 and IPv4.

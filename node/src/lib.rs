@@ -1,0 +1,1 @@
+//! The async shell: configuration, telemetry, sockets, workers, lifecycle.

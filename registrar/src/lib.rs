@@ -1,0 +1,1 @@
+//! Bindings, digest policy and location lookup.

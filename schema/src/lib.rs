@@ -1,0 +1,1 @@
+//! What Centrex6 stores: migrations, rows, the Store trait with SQLite and PostgreSQL behind it.

@@ -1,0 +1,21 @@
+//! SIP without I/O: messages, transactions, dialogs, authentication.
+//!
+//! Nothing here knows a runtime, a socket or a clock. Every layer is a plain struct with two verbs,
+//! `handle_input` and `poll_output`, and one law: one input, then drain every output, then the next input.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`wire`] | messages: one buffer and a span index, typed views, splicing edits |
+//! | [`transaction`] | the four machines of RFC 3261 §17 |
+//! | [`dialog`] | dialog state of RFC 3261 §12 |
+//! | [`auth`] | digest authentication, both sides' arithmetic |
+//! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
+//! | [`flow`], [`ids`] | ground-floor values: where bytes travel, and what identifies things |
+
+pub mod auth;
+pub mod core;
+pub mod dialog;
+pub mod flow;
+pub mod ids;
+pub mod transaction;
+pub mod wire;

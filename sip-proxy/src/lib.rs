@@ -1,0 +1,1 @@
+//! The stateful proxy: routing, forking, admission.

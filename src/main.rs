@@ -1,0 +1,2 @@
+//! Centrex6.
+fn main() {}

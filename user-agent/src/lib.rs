@@ -1,0 +1,1 @@
+//! A simulated phone and gateway for demo, lab, load and tests.
