@@ -10,6 +10,7 @@
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
+//! | [`owner`] | which worker a message belongs to, before it is parsed |
 //! | [`flow`], [`ids`] | ground-floor values: where bytes travel, and what identifies things |
 
 pub mod auth;
@@ -17,5 +18,6 @@ pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+pub mod owner;
 pub mod transaction;
 pub mod wire;
