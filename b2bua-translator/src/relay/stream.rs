@@ -209,7 +209,8 @@ impl Leg {
     }
 
     fn update(&mut self, update: SideUpdate) {
-        let SideUpdate { sources, rtp, rtcp, sends, rtcp_mux, is_rtp: _, payloads } = update;
+        let SideUpdate { sources, rtp, rtcp, sends, rtcp_mux, is_rtp: _, mut payloads } = update;
+        payloads.truncate(MAX_PAYLOADS);
         // A family that the socket does not speak could never be sent to.
         let is_v6 = self.sockets.endpoint.address.is_ipv6();
         let reachable = |address: &SocketAddr| address.is_ipv6() == is_v6;
@@ -276,3 +277,5 @@ fn find(payloads: &[Payload], number: u8) -> Option<Payload> {
 
 /// The longest datagram relayed is one byte less: a jumbo frame's worth.
 const BUFFER: usize = 9_217;
+/// Payload types that RTP can tell apart.
+const MAX_PAYLOADS: usize = 128;
