@@ -11,9 +11,10 @@
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
-//! | [`flow`], [`ids`] | ground-floor values: where bytes travel, and what identifies things |
+//! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
+pub mod clock;
 pub mod core;
 pub mod dialog;
 pub mod flow;
