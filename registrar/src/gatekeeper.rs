@@ -59,7 +59,9 @@ impl Gatekeeper {
             return self.challenge(unix_now, false, ids);
         };
         let line = self.directory.line_by_auth_user(&user);
-        let ha1 = |algorithm| line.as_deref().and_then(|line| ha1_of(line, algorithm)).or_else(|| Ha1::decoy(algorithm));
+        // Nobody answers a strong challenge in a weak algorithm, and an unknown user costs the same arithmetic as a known one.
+        let algorithms = &self.algorithms;
+        let ha1 = |algorithm| ha1_of(line.as_deref().filter(|_| algorithms.contains(&algorithm))?, algorithm);
         let verdict = self.digest.verify(unix_now, method, request.request_uri_text(), &credentials, ha1);
         match (verdict, line) {
             (Verdict::Accepted, Some(line)) => self.check_source(line, flow),
