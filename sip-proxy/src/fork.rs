@@ -101,6 +101,8 @@ pub(crate) struct Fork {
 struct Branch {
     target: Target,
     state: State,
+    /// Whether any response came.
+    heard: bool,
 }
 
 /// A branch's state.
@@ -136,7 +138,7 @@ impl Fork {
         let mut ranges = VecDeque::new();
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             let start = branches.len();
-            branches.extend(group.into_iter().map(|target| Branch { target, state: State::Waiting }));
+            branches.extend(group.into_iter().map(|target| Branch { target, state: State::Waiting, heard: false }));
             ranges.push_back(start..branches.len());
         }
         Fork {
@@ -163,10 +165,7 @@ impl Fork {
 
     /// Whether any branch gave a sign of life.
     pub(crate) fn was_heard(&self) -> bool {
-        self.branches.iter().any(|branch| match &branch.state {
-            State::Proceeding { .. } | State::Succeeded | State::Failed(Outcome::Response(_)) => true,
-            State::Waiting | State::Calling { .. } | State::Cancelling { .. } | State::Failed(_) => false,
-        })
+        self.branches.iter().any(|branch| branch.heard)
     }
 
     /// Begins with the first group.
@@ -181,6 +180,9 @@ impl Fork {
     pub(crate) fn response(&mut self, now: Instant, branch: usize, response: Message) -> Vec<Action> {
         let mut actions = Vec::new();
         let Some(status) = response.status() else { return actions };
+        if let Some(branch) = self.branches.get_mut(branch) {
+            branch.heard = true;
+        }
         match status.class() {
             1 => self.provisional(now, branch, status, response, &mut actions),
             2 => self.success(now, branch, response, &mut actions),
@@ -241,6 +243,11 @@ impl Fork {
         for place in 0..self.branches.len() {
             let Some(branch) = self.branches.get_mut(place) else { break };
             match &branch.state {
+                // A translator that did not even say 100 is dead or cut off; waiting for it would only keep the caller waiting.
+                State::Calling { until } if due(*until) && self.kind == Kind::Gateways => {
+                    branch.state = State::Failed(Outcome::Local(StatusCode::REQUEST_TIMEOUT, ""));
+                    actions.push(Action::Cancel(place, None));
+                }
                 State::Calling { until } | State::Proceeding { until } if due(*until) => {
                     let until = now + self.timers.cancelled;
                     branch.state = State::Cancelling { until, outcome: no_answer.clone() };
