@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use schema::{Binding, LineId};
+use schema::{Apply, Binding, Change, Contents, LineId};
 
 /// Bindings of every line. Lookups clone an `Arc` out and hold no lock.
 #[derive(Debug, Default)]
@@ -53,6 +53,15 @@ impl Locations {
         self.lines.remove(&line);
     }
 
+    /// Sets the true expiry of a binding that is stored with a margin, unless a later REGISTER has changed it meanwhile.
+    pub(crate) fn narrow(&self, exact: Binding) {
+        let current = self.all(exact.line);
+        let stored = current.iter().find(|binding| binding.contact == exact.contact);
+        if stored.is_some_and(|stored| (&stored.call_id, stored.cseq) == (&exact.call_id, exact.cseq)) {
+            self.put(exact);
+        }
+    }
+
     /// Drops what has lapsed; gives how many bindings went. Lookups never see lapsed ones, so this only frees memory.
     pub fn sweep(&self, unix_now: Duration) -> usize {
         let mut swept = 0;
@@ -70,6 +79,25 @@ impl Locations {
     /// Every binding of the line, lapsed ones too.
     pub(crate) fn all(&self, line: LineId) -> Arc<[Arc<Binding>]> {
         self.lines.get(&line).map_or_else(|| Arc::from([]), |entry| Arc::clone(&entry))
+    }
+}
+
+/// Follows the store. A binding that another node may have refreshed in its memory alone lives as long as the store says.
+impl Apply for Locations {
+    fn apply(&self, change: &Change) {
+        match change {
+            Change::PutBinding(binding) => self.put(Binding { expires_at: binding.stored_until, ..binding.clone() }),
+            Change::RemoveBinding { line, contact } => self.remove(*line, contact),
+            Change::RemoveBindings { line } => self.remove_line(*line),
+            _ => {}
+        }
+    }
+
+    fn reload(&self, contents: &Contents) {
+        self.lines.clear();
+        for binding in &contents.bindings {
+            self.put(Binding { expires_at: binding.stored_until, ..binding.clone() });
+        }
     }
 }
 

@@ -37,6 +37,7 @@ struct Pending {
     server: ServerId,
     request: Message,
     line: LineId,
+    exact: Vec<Binding>,
     fallback: Option<Vec<Binding>>,
 }
 
@@ -73,7 +74,13 @@ impl Registrar {
                     return Step::Respond(unavailable(request, ids));
                 }
                 self.next_token += 1;
-                self.pending.insert(self.next_token, Pending { server, request: request.clone(), line: line.id, fallback });
+                let exact = changes.iter().filter_map(|change| match change {
+                    Change::PutBinding(binding) => Some(binding.clone()),
+                    _ => None,
+                });
+                let exact = exact.collect();
+                let pending = Pending { server, request: request.clone(), line: line.id, exact, fallback };
+                self.pending.insert(self.next_token, pending);
                 Step::Save(self.next_token, changes)
             }
             Err(refusal) => Step::Respond(self.refuse(request, refusal, ids)),
@@ -88,9 +95,12 @@ impl Registrar {
         result: Result<(), SaveError>,
         ids: &mut IdSource,
     ) -> Option<(ServerId, Message)> {
-        let Pending { server, request, line, fallback } = self.pending.remove(&token)?;
+        let Pending { server, request, line, exact, fallback } = self.pending.remove(&token)?;
         let response = match (result, fallback) {
-            (Ok(()), _) => self.answer(unix_now, &request, line, ids),
+            (Ok(()), _) => {
+                exact.into_iter().for_each(|binding| self.locations.narrow(binding));
+                self.answer(unix_now, &request, line, ids)
+            }
             (Err(_), Some(bindings)) => {
                 metrics::counter!("centrex6_registrations_shortened_total").increment(1);
                 for binding in bindings {
@@ -351,7 +361,8 @@ const MAX_USER_AGENT: usize = 128;
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;
-    use schema::{Ha1Set, Password, Sealed, SiteId};
+    use schema::secret::{Ha1Set, Password, Sealed};
+    use schema::{Apply, SiteId};
     use sip_core::flow::Transport;
     use sip_core::ids::WorkerId;
     use sip_core::wire::Limits;
@@ -417,14 +428,7 @@ pub(crate) mod tests {
             match self.step(now, headers) {
                 Step::Respond(response) => (Vec::new(), response),
                 Step::Save(token, changes) => {
-                    for change in &changes {
-                        match change.clone() {
-                            Change::PutBinding(binding) => self.locations.put(binding),
-                            Change::RemoveBinding { line, contact } => self.locations.remove(line, &contact),
-                            Change::RemoveBindings { line } => self.locations.remove_line(line),
-                            other => panic!("unexpected {other:?}"),
-                        }
-                    }
+                    changes.iter().for_each(|change| self.locations.apply(change));
                     let saved = self.registrar.saved(Duration::from_secs(now), token, Ok(()), &mut self.ids);
                     (changes, saved.unwrap().1)
                 }

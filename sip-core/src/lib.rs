@@ -10,6 +10,7 @@
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
+//! | [`owner`] | which worker a message belongs to, before it is parsed |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
@@ -18,5 +19,6 @@ pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+pub mod owner;
 pub mod transaction;
 pub mod wire;
