@@ -138,7 +138,11 @@ impl Fork {
         let mut ranges = VecDeque::new();
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             let start = branches.len();
-            branches.extend(group.into_iter().map(|target| Branch { target, state: State::Waiting, heard: false }));
+            branches.extend(group.into_iter().map(|target| Branch {
+                target,
+                state: State::Waiting,
+                heard: false,
+            }));
             ranges.push_back(start..branches.len());
         }
         Fork {
@@ -343,7 +347,8 @@ impl Fork {
 
     /// Goes on to the next group when nothing rings any more, and ends when there is none.
     fn advance(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let rings = |branch: &Branch| matches!(branch.state, State::Calling { .. } | State::Proceeding { .. });
+        let rings =
+            |branch: &Branch| matches!(branch.state, State::Calling { .. } | State::Proceeding { .. });
         if self.phase == Phase::Ended || self.branches.iter().any(rings) {
             return;
         }
@@ -427,10 +432,7 @@ fn is_echo(failure: &Outcome) -> bool {
 fn with_all_challenges(chosen: &Message, outcomes: &[&Outcome]) -> Message {
     use sip_core::wire::Name::{ProxyAuthenticate, WwwAuthenticate};
     let asks = |message: &Message| {
-        matches!(
-            message.status(),
-            Some(StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED)
-        )
+        matches!(message.status(), Some(StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED))
     };
     if !asks(chosen) {
         return chosen.clone();

@@ -30,7 +30,9 @@ pub struct Settings {
     pub advertise: Vec<HostPort>,
     /// The translators that external calls go to, in turn.
     pub translators: Vec<Listener>,
-    /// Networks whose requests are taken as a translator's, besides the exact addresses in `translators`.
+    /// Other translators that we take requests from, each by its exact address.
+    pub trusted: Vec<Listener>,
+    /// Networks whose requests are taken as a translator's.
     pub trusted_networks: Vec<IpNet>,
     /// Which numbers lead outside.
     pub dial_plan: DialPlan,
@@ -76,8 +78,8 @@ impl Default for ProxyLimits {
 impl Settings {
     /// The settings of the role `registrar-proxy`.
     ///
-    /// `listeners` are the bound ones. `own_translators` stands in where the configuration names none, and is trusted in any
-    /// case. `key` is the secret that all nodes share.
+    /// `listeners` are the bound ones. `own_translators` are this process's own: they stand in where the configuration names
+    /// none, and are trusted in any case. `key` is the secret that all nodes share.
     pub fn from_config(
         config: &Config,
         listeners: Vec<Listener>,
@@ -86,22 +88,21 @@ impl Settings {
     ) -> Settings {
         let role = &config.registrar_proxy;
         let plan = &config.dial_plan;
-        let own_networks = own_translators.iter().map(|own| IpNet::from(own.addr.ip()));
-        let trusted_networks = match role.translators.is_empty() {
-            true => role.trusted_translators.clone(),
-            // Our own translator is not in the list then: trust it by its address.
-            false => role.trusted_translators.iter().copied().chain(own_networks).collect(),
-        };
         let translators =
-            if role.translators.is_empty() { own_translators } else { role.translators.clone() };
+            if role.translators.is_empty() { own_translators.clone() } else { role.translators.clone() };
         Settings {
             node: config.node.name.clone(),
             realm: config.sip.realm.clone(),
             user_agent: config.sip.user_agent.clone(),
             listeners,
-            advertise: role.advertise.iter().filter_map(|own| HostPort::parse(&own.to_string()).ok()).collect(),
+            advertise: role
+                .advertise
+                .iter()
+                .filter_map(|own| HostPort::parse(&own.to_string()).ok())
+                .collect(),
             translators,
-            trusted_networks,
+            trusted: own_translators,
+            trusted_networks: role.trusted_translators.clone(),
             dial_plan: DialPlan {
                 country_code: plan.country_code.clone(),
                 national_prefix: plan.national_prefix.clone(),
@@ -141,7 +142,7 @@ impl Settings {
     /// Whether a request comes from a translator of ours: by exact address, or by network.
     pub(crate) fn is_translator(&self, flow: &Flow) -> bool {
         let exact = |own: &Listener| own.transport == flow.transport && own.addr == flow.remote;
-        self.translators.iter().any(exact)
+        self.translators.iter().chain(&self.trusted).any(exact)
             || self.trusted_networks.iter().any(|network| network.contains(&flow.remote.ip()))
     }
 
@@ -155,10 +156,13 @@ impl Settings {
                     own.addr == addr
                         || own.addr.ip().is_unspecified() && own.addr.port() == port && ip == flow.local.ip()
                 };
-                addr == flow.local || self.listeners.iter().any(listens) || self.is_advertised(host_port, flow)
+                addr == flow.local
+                    || self.listeners.iter().any(listens)
+                    || self.is_advertised(host_port, flow)
             }
             None => {
-                let is_realm = matches!(&host_port.host, Host::Name(name) if name.eq_ignore_ascii_case(&self.realm));
+                let is_realm =
+                    matches!(&host_port.host, Host::Name(name) if name.eq_ignore_ascii_case(&self.realm));
                 is_realm || self.is_advertised(host_port, flow)
             }
         }
@@ -170,7 +174,9 @@ impl Settings {
         match self.advertise.iter().find(fits) {
             // A port that is not told is that of the listener; the default one is left out, as it was in the configuration.
             Some(own) => {
-                let port = own.port.or((flow.local.port() != flow.transport.default_port()).then_some(flow.local.port()));
+                let port = own
+                    .port
+                    .or((flow.local.port() != flow.transport.default_port()).then_some(flow.local.port()));
                 HostPort { host: own.host.clone(), port }
             }
             None => flow.local.into(),
@@ -224,6 +230,7 @@ impl Settings {
             translators: ["[2001:db8::5]:5070", "[2001:db8::6]:5070"]
                 .map(|addr| Listener::udp(addr.parse().unwrap()))
                 .to_vec(),
+            trusted: Vec::new(),
             trusted_networks: Vec::new(),
             dial_plan: DialPlan::default(),
             timers: Timers::default(),
@@ -233,7 +240,10 @@ impl Settings {
                 detect_merged: false,
                 ..transaction::Settings::default()
             },
-            registrar: registrar::Settings { realm: "centrex6.example".to_owned(), ..registrar::Settings::default() },
+            registrar: registrar::Settings {
+                realm: "centrex6.example".to_owned(),
+                ..registrar::Settings::default()
+            },
             signer: RouteSigner::new([7; 32]),
         }
     }
@@ -256,10 +266,18 @@ mod tests {
     fn knows_its_own_names() {
         let mut settings = Settings::for_tests();
         settings.advertise = vec![HostPort::parse("sip.example.net").unwrap()];
-        for text in ["[2001:db8::1]", "[2001:db8::1]:5060", "Centrex6.Example", "sip.example.net", "sip.example.net:5060"] {
+        for text in [
+            "[2001:db8::1]",
+            "[2001:db8::1]:5060",
+            "Centrex6.Example",
+            "sip.example.net",
+            "sip.example.net:5060",
+        ] {
             assert!(is_own(&settings, text), "{text}");
         }
-        for text in ["[2001:db8::1]:5061", "[2001:db8::2]", "example.net", "sip.example.net:5061", "192.0.2.1"] {
+        for text in
+            ["[2001:db8::1]:5061", "[2001:db8::2]", "example.net", "sip.example.net:5061", "192.0.2.1"]
+        {
             assert!(!is_own(&settings, text), "{text}");
         }
         settings.listeners = vec![Listener::udp("[::]:5060".parse().unwrap())];

@@ -34,7 +34,8 @@ pub(crate) fn of_bindings(
     breadth: usize,
 ) -> Vec<Vec<Target>> {
     let mut groups: Vec<(u16, Vec<Target>)> = Vec::new();
-    let targets = bindings.iter().filter_map(|binding| Some((binding.q, of_binding(binding, incoming, settings)?)));
+    let targets =
+        bindings.iter().filter_map(|binding| Some((binding.q, of_binding(binding, incoming, settings)?)));
     for (q, target) in targets.take(settings.limits.max_branches) {
         match groups.last_mut() {
             Some((last, group)) if *last == q && group.len() < breadth => group.push(target),
@@ -45,7 +46,12 @@ pub(crate) fn of_bindings(
 }
 
 /// The translators one after the other, beginning at `first`, each with the number as Request-URI.
-pub(crate) fn of_translators(number: &str, first: usize, incoming: &Flow, settings: &Settings) -> Vec<Vec<Target>> {
+pub(crate) fn of_translators(
+    number: &str,
+    first: usize,
+    incoming: &Flow,
+    settings: &Settings,
+) -> Vec<Vec<Target>> {
     let translators = &settings.translators;
     let order = (0..translators.len()).filter_map(|step| translators.get((first + step) % translators.len()));
     order
@@ -124,7 +130,8 @@ mod tests {
 
     #[test]
     fn equal_preference_rings_together() {
-        let bindings = [binding("sip:a@[::1]", 1000), binding("sip:b@[::1]", 1000), binding("sip:c@[::1]", 500)];
+        let bindings =
+            [binding("sip:a@[::1]", 1000), binding("sip:b@[::1]", 1000), binding("sip:c@[::1]", 500)];
         assert_eq!(groups(&bindings, 60), [vec!["sip:a@[::1]", "sip:b@[::1]"], vec!["sip:c@[::1]"]]);
         assert_eq!(groups(&bindings, 1).len(), 3);
         assert!(groups(&[], 60).is_empty());
