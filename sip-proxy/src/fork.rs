@@ -208,7 +208,10 @@ impl Fork {
     /// Takes the failure of a branch: nothing came, or nothing could be sent (RFC 3261 §16.9).
     pub(crate) fn failed(&mut self, now: Instant, branch: usize, failure: Failure) -> Vec<Action> {
         let outcome = match failure {
+            // Silence of a translator is our own fault, not the called party's.
+            Failure::TimedOut if self.kind == Kind::Gateways => SILENT_GATEWAY,
             Failure::TimedOut => Outcome::Local(StatusCode::REQUEST_TIMEOUT, ""),
+            Failure::Transport if self.kind == Kind::Gateways => SILENT_GATEWAY,
             Failure::Transport => Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "Next Hop Unreachable"),
         };
         let mut actions = Vec::new();
@@ -249,7 +252,7 @@ impl Fork {
             match &branch.state {
                 // A translator that did not even say 100 is dead or cut off; waiting for it would only keep the caller waiting.
                 State::Calling { until } if due(*until) && self.kind == Kind::Gateways => {
-                    branch.state = State::Failed(Outcome::Local(StatusCode::REQUEST_TIMEOUT, ""));
+                    branch.state = State::Failed(SILENT_GATEWAY);
                     actions.push(Action::Cancel(place, None));
                 }
                 State::Calling { until } | State::Proceeding { until } if due(*until) => {
@@ -385,10 +388,7 @@ impl Fork {
             State::Failed(outcome) | State::Cancelling { outcome, .. } => Some(outcome),
             _ => None,
         });
-        tried.last().is_none_or(|outcome| match outcome {
-            Outcome::Response(response) => response.status() == Some(StatusCode::SERVICE_UNAVAILABLE),
-            Outcome::Local(status, _) => *status != StatusCode::REQUEST_TERMINATED,
-        })
+        tried.last().is_none_or(|outcome| outcome.status() == StatusCode::SERVICE_UNAVAILABLE)
     }
 
     /// RFC 3261 §16.7, step 6.
@@ -413,15 +413,14 @@ impl Fork {
             (outcome, Kind::Phones) if outcome.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Outcome::Local(StatusCode::SERVER_INTERNAL_ERROR, "Next Hop Unavailable")
             }
-            // Silence of a translator is our own fault, not the called party's.
-            (Outcome::Local(..), Kind::Gateways) => {
-                Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "No Translator Available")
-            }
             (Outcome::Response(response), _) => Outcome::Response(with_all_challenges(response, &outcomes)),
             (outcome, _) => (*outcome).clone(),
         }
     }
 }
+
+/// A translator that does not answer, or cannot be reached.
+const SILENT_GATEWAY: Outcome = Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "No Translator Available");
 
 /// Whether a failure is only the echo of our CANCEL, or silence after it.
 fn is_echo(failure: &Outcome) -> bool {

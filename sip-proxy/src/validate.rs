@@ -9,8 +9,6 @@ use crate::refusal::Refusal;
 /// What validation found out.
 #[derive(Debug)]
 pub(crate) struct Valid {
-    /// The Request-URI.
-    pub(crate) uri: Uri,
     /// What marks our branch, should the request be forwarded.
     pub(crate) hash: LoopHash,
     /// Hops left for those after us; `None` when there are none left for us.
@@ -41,7 +39,7 @@ pub(crate) fn validate(request: &Message) -> Result<Valid, Refusal> {
         Some(MaxForwards(hops)) => hops.min(MAX_FORWARDS).checked_sub(1),
         None => Some(MAX_FORWARDS),
     };
-    Ok(Valid { uri, hash, max_forwards })
+    Ok(Valid { hash, max_forwards })
 }
 
 /// How many places may be tried at once (RFC 5393 §5.3.3).
