@@ -54,7 +54,7 @@ pub fn shares_codec(offer: &Sdp, answer: &Sdp) -> bool {
         !offer.is_rejected()
             && !answer.is_rejected()
             && offer.kind_name().eq_ignore_ascii_case(answer.kind_name())
-            && answer.formats().any(|format| is_offered(&offer, &answer, format))
+            && share_a_format(&offer, &answer)
     })
 }
 
@@ -65,19 +65,30 @@ pub(super) fn of_static_type(payload_type: u8) -> Option<Codec<'static>> {
     Some(Codec { payload_type, name, clock_rate, channels })
 }
 
-fn is_offered(offer: &Media<'_>, answer: &Media<'_>, format: &[u8]) -> bool {
-    let number = std::str::from_utf8(format).ok().and_then(|format| format.parse::<u8>().ok());
+fn share_a_format(offer: &Media<'_>, answer: &Media<'_>) -> bool {
+    let as_written =
+        |unnamed: &dyn Fn(&[u8]) -> bool| {
+            answer.formats().take(MAX_TYPES).filter(|format| unnamed(format)).any(|format| {
+                offer.formats().take(MAX_TYPES).any(|offered| offered.eq_ignore_ascii_case(format))
+            })
+        };
     if !offer.is_rtp() || !answer.is_rtp() {
-        return offer.formats().any(|offered| offered.eq_ignore_ascii_case(format));
+        return as_written(&|_| true);
     }
-    let named =
-        |media: &Media<'_>| number.and_then(|number| media.codec(number).map(|codec| codec.is_auxiliary()));
-    let Some(answered) = number.and_then(|number| answer.codec(number)) else {
-        // Not named by the answer: it can only mean what the offer meant by this number.
-        return named(offer) != Some(true) && offer.formats().any(|offered| offered == format);
-    };
-    !answered.is_auxiliary() && offer.codecs().any(|offered| offered.is_same_coding(&answered))
+    let (offered, answered): (Vec<_>, Vec<_>) = (offer.codecs().collect(), answer.codecs().collect());
+    let same = |codec: &Codec<'_>| offered.iter().any(|other| other.is_same_coding(codec));
+    if answered.iter().any(|codec| !codec.is_auxiliary() && same(codec)) {
+        return true;
+    }
+    // A number that the answer does not name can only mean what the offer meant by it.
+    as_written(&|format| {
+        let is = |codec: &Codec<'_>| codec.payload_type.to_string().as_bytes() == format;
+        !answered.iter().any(is) && !offered.iter().any(|codec| is(codec) && codec.is_auxiliary())
+    })
 }
+
+/// Payload types that RTP can tell apart.
+pub(super) const MAX_TYPES: usize = 128;
 
 const AUXILIARY: [&str; 7] = ["telephone-event", "tone", "CN", "red", "ulpfec", "parityfec", "rtx"];
 
@@ -155,6 +166,15 @@ mod tests {
         for (answer, wanted) in cases {
             assert_eq!(shares_codec(&offer, &sdp(answer)), wanted, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_flood_of_formats_stays_cheap() {
+        let formats = " 127".repeat(2_000);
+        let maps = "a=rtpmap:127 x/1\r\n".repeat(900);
+        let flood = sdp(&format!("m=audio 4000 RTP/AVP{formats} 0\r\n{maps}"));
+        assert_eq!(flood.media_at(0).unwrap().codecs().count(), 128);
+        assert!(shares_codec(&flood, &flood));
     }
 
     #[test]

@@ -128,10 +128,16 @@ impl<'a> Media<'a> {
     }
 
     /// The codecs of the formats, in their order: named by `a=rtpmap`, else by RFC 3551's table. A format that neither
-    /// names is left out.
+    /// names is left out, and so is what stands behind 128 formats, more than RTP can tell apart.
     pub fn codecs(&self) -> impl Iterator<Item = Codec<'a>> + use<'a> {
-        let media = *self;
-        self.formats().filter_map(move |format| media.codec(parse_number(format)?))
+        // Once, and not for each format: a body could have thousands of both.
+        let named: Vec<Codec<'a>> =
+            self.attributes("rtpmap").filter_map(Codec::parse).take(codec::MAX_TYPES).collect();
+        self.formats().take(codec::MAX_TYPES).filter_map(move |format| {
+            let number: u8 = parse_number(format)?;
+            let found = named.iter().find(|codec| codec.payload_type == number);
+            found.copied().or_else(|| codec::of_static_type(number))
+        })
     }
 
     /// The codec of one payload type.
