@@ -81,6 +81,11 @@ impl OutsideCaller {
         OutsideCaller { display, number, private: is_private(request) }
     }
 
+    /// Somebody of whom nothing is known.
+    pub(crate) fn unknown() -> OutsideCaller {
+        OutsideCaller { display: None, number: None, private: true }
+    }
+
     /// For the record.
     pub(crate) fn name(&self) -> String {
         self.number.clone().unwrap_or_else(|| "anonymous".to_owned())

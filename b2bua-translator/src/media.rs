@@ -1,6 +1,6 @@
 //! The media of one call: its sessions in the relay, and SDP on its way between the legs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,17 +8,18 @@ use ipnet::IpNet;
 use sip_core::wire::{Message, Name};
 
 use crate::env::{CallKey, Env};
-use crate::question::{MediaId, Peer, PortPair, Question, Side, Sides, Sources, StreamPorts};
+use crate::question::{MediaId, PortPair, Question, Side, Sides, StreamPorts};
+use crate::relay::{SideUpdate, SourcePolicy};
 use crate::sdp::{Media as Section, MediaRewrite, OriginCounter, Sdp};
 
 /// A call's media.
 #[derive(Debug)]
 pub(crate) struct Media {
     call: CallKey,
-    sessions: Vec<Session>,
-    /// Our addresses toward each side, of the sessions that are open.
+    session: Option<Session>,
+    /// Our addresses toward each side.
     addresses: Option<Sides<IpAddr>>,
-    /// Whether an answer to [`Question::OpenMedia`] is awaited.
+    /// Whether an answer to [`Question::OpenMedia`] or [`Question::GrowMedia`] is awaited.
     opening: bool,
     /// How many answers to [`Question::CloseMedia`] are awaited.
     closing: usize,
@@ -39,7 +40,7 @@ impl Media {
     pub(crate) fn new(call: CallKey) -> Media {
         Media {
             call,
-            sessions: Vec::new(),
+            session: None,
             addresses: None,
             opening: false,
             closing: 0,
@@ -56,17 +57,17 @@ impl Media {
 
     /// Whether the ports are open between these addresses.
     pub(crate) fn is_open(&self, caller: IpAddr, callee: IpAddr) -> bool {
-        !self.sessions.is_empty() && self.addresses == Some(Sides { caller, callee })
+        self.session.is_some() && self.addresses == Some(Sides { caller, callee })
     }
 
     /// Whether nothing is open and no answer is awaited.
     pub(crate) fn is_over(&self) -> bool {
-        self.sessions.is_empty() && !self.opening && self.closing == 0
+        self.session.is_none() && !self.opening && self.closing == 0
     }
 
     /// Streams that are open.
     pub(crate) fn streams(&self) -> usize {
-        self.sessions.iter().map(|session| session.streams.len()).sum()
+        self.session.as_ref().map_or(0, |session| session.streams.len())
     }
 
     /// Asks for ports.
@@ -77,16 +78,17 @@ impl Media {
     }
 
     /// Asks for the ports of further streams.
-    pub(crate) fn grow(&mut self, env: &mut Env, id: Arc<str>, streams: usize) {
-        if let Some(Sides { caller, callee }) = self.addresses {
-            self.open(env, id, streams, caller, callee);
+    pub(crate) fn grow(&mut self, env: &mut Env, streams: usize) {
+        if let Some(session) = &self.session {
+            self.opening = true;
+            env.ask(self.call, Question::GrowMedia { media: session.id, streams });
         }
     }
 
-    /// Takes an opened session.
+    /// Takes a session that was opened or has grown.
     pub(crate) fn opened(&mut self, id: MediaId, streams: Vec<StreamPorts>) {
         self.opening = false;
-        self.sessions.push(Session { id, streams });
+        self.session = Some(Session { id, streams });
     }
 
     /// Takes a refusal.
@@ -94,9 +96,9 @@ impl Media {
         self.opening = false;
     }
 
-    /// Closes every session.
+    /// Closes the session, once its ports are known.
     pub(crate) fn close(&mut self, env: &mut Env) {
-        for session in self.sessions.drain(..) {
+        if !self.opening && let Some(session) = self.session.take() {
             self.closing += 1;
             env.ask(self.call, Question::CloseMedia { media: session.id });
         }
@@ -107,9 +109,9 @@ impl Media {
         self.closing = self.closing.saturating_sub(1);
     }
 
-    /// Asks to be told of silence on the first session: what carries speech. Further ones hold video or fax.
+    /// Asks to be told of silence.
     pub(crate) fn watch(&self, env: &mut Env) {
-        if let Some(session) = self.sessions.first() {
+        if let Some(session) = &self.session {
             env.ask(self.call, Question::WatchMedia { media: session.id });
         }
     }
@@ -134,17 +136,14 @@ impl Media {
         *self.described.get_mut(side) = Some(sdp);
     }
 
-    /// Tells the relay what both sides said last.
-    pub(crate) fn publish(&self, env: &mut Env) {
+    /// Tells the relay what both sides said last. `answered`: silence means something from now on.
+    pub(crate) fn publish(&self, env: &mut Env, answered: bool) {
+        let Some(session) = &self.session else { return };
         for side in [Side::Caller, Side::Callee] {
             let Some(sdp) = self.described(side) else { continue };
-            let mut first = 0;
-            for session in &self.sessions {
-                let streams = (first..first + session.streams.len()).map(|index| self.peer(side, sdp, index));
-                let streams = streams.collect();
-                env.ask(self.call, Question::UpdateMedia { media: session.id, side, streams });
-                first += session.streams.len();
-            }
+            let streams =
+                (0..session.streams.len()).map(|index| self.update_of(side, sdp, index, answered)).collect();
+            env.ask(self.call, Question::UpdateMedia { media: session.id, side, streams });
         }
     }
 
@@ -169,28 +168,45 @@ impl Media {
     }
 
     fn ports(&self, index: usize, toward: Side) -> Option<PortPair> {
-        let mut streams = self.sessions.iter().flat_map(|session| &session.streams);
-        streams.nth(index).map(|ports| *ports.get(toward))
+        let ports = self.session.as_ref()?.streams.get(index)?;
+        Some(*ports.get(toward))
     }
 
-    fn peer(&self, side: Side, sdp: &Sdp, index: usize) -> Peer {
-        let own = self.addresses.as_ref().map(|addresses| *addresses.get(side));
-        let relayable = sdp.media_at(index).is_some_and(|section| is_relayable(&section));
-        let address = sdp
-            .media_address(index)
-            .filter(|(ip, ..)| relayable && !ip.is_unspecified() && own.is_some_and(|own| own.is_ipv4() == ip.is_ipv4()))
-            .map(|(ip, port, rtcp)| (std::net::SocketAddr::new(ip, port), rtcp));
-        let live = relayable && !sdp.is_rejected(index);
+    fn update_of(&self, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
+        let Some(section) = sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
+        else {
+            return refused();
+        };
+        let other = self.described(side.other()).and_then(|other| other.media_at(index));
         let real = self.real.get(side).get(index).copied().flatten();
         let networks = self.networks.get(side).as_ref().filter(|networks| !networks.is_empty());
         let sources = match (networks, real) {
-            _ if !live => Sources::Nobody,
-            (Some(networks), _) => Sources::Networks(Arc::clone(networks)),
-            (None, Some(ip)) => Sources::Exact(ip),
-            (None, None) => Sources::Nobody,
+            (Some(networks), _) => SourcePolicy::Networks(networks.to_vec()),
+            (None, Some(ip)) => SourcePolicy::Exact(ip),
+            (None, None) => SourcePolicy::Nobody,
         };
-        let heard = self.described(side.other()).is_some_and(|other| other.direction(index).receives());
-        Peer { address, sources, sends: live && heard && sdp.direction(index).sends() }
+        let mux = section.rtcp_mux() && other.is_some_and(|other| other.rtcp_mux());
+        let mut update = SideUpdate::from_media(&section, Some(sources), mux);
+        // What names an address of the other family cannot be reached from this side.
+        let own = self.addresses.as_ref().map(|addresses| *addresses.get(side));
+        let reachable = |address: &SocketAddr| own.is_some_and(|own| own.is_ipv4() == address.is_ipv4());
+        update.rtp = update.rtp.filter(reachable);
+        update.rtcp = update.rtcp.filter(reachable);
+        update.sends &= answered && other.is_some_and(|other| other.direction().receives());
+        update
+    }
+}
+
+/// A stream that is refused or was never offered.
+fn refused() -> SideUpdate {
+    SideUpdate {
+        sources: SourcePolicy::Nobody,
+        rtp: None,
+        rtcp: None,
+        sends: false,
+        rtcp_mux: false,
+        is_rtp: true,
+        payloads: Vec::new(),
     }
 }
 
@@ -278,18 +294,28 @@ mod tests {
     fn a_trunk_may_send_from_its_networks_and_a_phone_from_its_address() {
         let mut media = media();
         media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\n"));
-        let peer = |media: &Media| media.peer(Side::Callee, media.described(Side::Callee).unwrap(), 0);
-        assert_eq!(peer(&media).sources, Sources::Exact("192.0.2.1".parse().unwrap()));
-        assert!(!peer(&media).sends, "the other side has said nothing yet");
+        let update = |media: &Media, answered| {
+            media.update_of(Side::Callee, media.described(Side::Callee).unwrap(), 0, answered)
+        };
+        assert_eq!(update(&media, true).sources, SourcePolicy::Exact("192.0.2.1".parse().unwrap()));
+        assert!(!update(&media, true).sends, "the other side has said nothing yet");
         media.set_networks(Side::Callee, Some(["192.0.2.0/24".parse().unwrap()].into()));
         media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
-        assert!(matches!(peer(&media).sources, Sources::Networks(_)));
-        assert!(peer(&media).sends);
+        assert!(matches!(update(&media, true).sources, SourcePolicy::Networks(_)));
+        assert!(update(&media, true).sends && !update(&media, false).sends);
         media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"));
-        assert_eq!(peer(&media).address, None);
+        assert_eq!(update(&media, true).rtp, None);
         media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"));
-        assert!(!peer(&media).sends);
+        assert!(!update(&media, true).sends);
         media.describe(Side::Callee, sdp("m=audio 0 RTP/AVP 0\r\n"));
-        assert_eq!(peer(&media).sources, Sources::Nobody);
+        assert_eq!(update(&media, true).sources, SourcePolicy::Nobody);
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_not_reached() {
+        let mut media = media();
+        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        let update = media.update_of(Side::Caller, media.described(Side::Caller).unwrap(), 0, true);
+        assert_eq!((update.rtp, update.rtcp), (None, None));
     }
 }

@@ -1,10 +1,11 @@
 //! What the translator asks of the world.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use schema::CallRecord;
+
+use crate::relay::SideUpdate;
 
 /// One of the two parties of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +67,14 @@ pub enum Question {
         /// Our address toward the called party.
         callee: IpAddr,
     },
+    /// Port pairs for further streams of a session. Answered by [`Answer::Opened`] with all of them, or by
+    /// [`Answer::NotOpened`].
+    GrowMedia {
+        /// Which session.
+        media: MediaId,
+        /// How many pairs more on each side.
+        streams: usize,
+    },
     /// Where a side's media goes and comes from, as its last SDP says. Answered by [`Answer::Updated`].
     UpdateMedia {
         /// Which session.
@@ -73,7 +82,7 @@ pub enum Question {
         /// Whose SDP it was.
         side: Side,
         /// One entry a stream of the session, in order.
-        streams: Vec<Peer>,
+        streams: Vec<SideUpdate>,
     },
     /// Asks to be told, once, when media has been silent for too long. Answered by [`Answer::Silent`], or by
     /// [`Answer::WatchEnded`] when the session closes first.
@@ -131,26 +140,4 @@ pub struct PortPair {
     pub rtp: u16,
     /// RTCP's.
     pub rtcp: u16,
-}
-
-/// What a side's SDP says about one stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Where RTP and RTCP go; `None` when the stream is refused or the side takes nothing at a known address.
-    pub address: Option<(SocketAddr, SocketAddr)>,
-    /// Where packets may come from.
-    pub sources: Sources,
-    /// Whether the side says that it sends, so that silence means something.
-    pub sends: bool,
-}
-
-/// Where packets may come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sources {
-    /// From nowhere.
-    Nobody,
-    /// From exactly this address, any port, fixed at the first packet after each offer and answer.
-    Exact(IpAddr),
-    /// From these networks.
-    Networks(Arc<[IpNet]>),
 }

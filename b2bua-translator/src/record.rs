@@ -22,6 +22,11 @@ impl Clock {
         Clock::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
+    /// When it was set.
+    pub(crate) fn instant(&self) -> Instant {
+        self.instant
+    }
+
     /// Milliseconds since 1970.
     pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
         let passed = now.saturating_duration_since(self.instant);
