@@ -6,16 +6,32 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `client_invite`, `client_other`, `server_invite`, `server_other` | one machine each |
-//! | `layer`, `client`, `server` | the tables, matching, and what goes in and out |
+//! | `step` | what the machines share |
+//! | `client`, `server`, `layer` | the tables, and what goes in and out |
 //! | `key` | what identifies a transaction |
 //! | `sanity` | what a message must have to be looked at |
 //! | `via` | where responses go |
 //! | `answer` | messages that the layer writes by itself |
 
+mod answer;
+mod client;
+mod client_invite;
+mod client_other;
 mod counters;
 mod event;
+mod key;
 mod layer;
+mod outbox;
+mod sanity;
+mod server;
+mod server_invite;
+mod server_other;
 mod settings;
+mod step;
+mod via;
+
+#[cfg(test)]
+mod machine_tests;
 
 pub use counters::Counters;
 pub use event::{ClientId, Event, Failure, Output, Overflow, ServerId};
