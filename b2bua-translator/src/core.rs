@@ -58,7 +58,6 @@ pub struct TranslatorCore {
     next_call: u64,
     /// The one worker that watches the gateways.
     keep_alive: Option<KeepAlive>,
-    started: bool,
     draining: bool,
 }
 
@@ -69,19 +68,16 @@ enum Peer {
 }
 
 impl TranslatorCore {
-    /// A core without calls. The worker with number 0 watches the gateways from its first input on.
+    /// A core without calls. The worker with number 0 watches the gateways: its first output, there before any input, is the
+    /// timer for that.
     pub fn new(settings: Arc<Settings>, shared: Shared, ids: IdSource, clock: Clock) -> TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
-        TranslatorCore {
-            env: Env::new(clock.instant(), clock, settings, directory, trunks, ids),
-            shared,
-            calls: HashMap::new(),
-            next_call: 1,
-            keep_alive,
-            started: false,
-            draining: false,
+        let mut env = Env::new(clock.instant(), clock, settings, directory, trunks, ids);
+        if keep_alive.is_some() {
+            env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.instant())));
         }
+        TranslatorCore { env, shared, calls: HashMap::new(), next_call: 1, keep_alive, draining: false }
     }
 
     fn drain_layer(&mut self) {
@@ -271,11 +267,6 @@ impl Core for TranslatorCore {
 
     fn handle_input(&mut self, now: Instant, input: Input<Answer>) {
         self.env.now = now;
-        if !std::mem::replace(&mut self.started, true)
-            && let Some(keep_alive) = &mut self.keep_alive
-        {
-            keep_alive.tick(&mut self.env);
-        }
         match input {
             Input::Received { flow, bytes } => self.env.layer.receive(now, flow, bytes),
             Input::TransmitFailed(id) => self.env.layer.transmit_failed(now, id),

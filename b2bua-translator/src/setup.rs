@@ -9,7 +9,7 @@ use sip_core::dialog::Dialog;
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{MaxForwards, Reason};
-use sip_core::wire::{HostPort, Message, Method, Name, SipUri, StatusCode};
+use sip_core::wire::{HostPort, Message, Name, SipUri, StatusCode};
 use tracing::{debug, error, info};
 
 use crate::bridge::{Exchange, Step};
@@ -66,7 +66,7 @@ pub(crate) enum Party {
     /// A phone, through the proxy.
     Inside(InsideCaller),
     /// Somebody behind a trunk.
-    Outside(OutsideCaller, Arc<Trunk>),
+    Outside(OutsideCaller),
 }
 
 /// An INVITE that is taken for processing.
@@ -112,7 +112,7 @@ impl Call {
         let (name, line) = (party.name(), env.directory.line_of_number(&number).map(|line| line.id));
         let networks = trunk.media_networks.as_slice().into();
         let id = trunk.id;
-        let mut call = Call::new(env, key, incoming, Party::Outside(party, trunk), number, candidates, face);
+        let mut call = Call::new(env, key, incoming, Party::Outside(party), number, candidates, face);
         call.permit = Some(permit);
         call.media.set_networks(Side::Caller, Some(networks));
         if let Some(draft) = &mut call.draft {
@@ -138,7 +138,7 @@ impl Call {
         let caller = Leg::new(env, key, Side::Caller, face, incoming.flow, call_id);
         let direction = match party {
             Party::Inside(_) => Direction::Outbound,
-            Party::Outside(..) => Direction::Inbound,
+            Party::Outside(_) => Direction::Inbound,
         };
         let draft = Draft {
             id: id.clone(),
@@ -526,7 +526,7 @@ fn toward(party: &Party, number: &str, candidate: &Candidate) -> (String, Identi
             uri.params.set("user", Some("phone"));
             (uri.to_string(), caller.toward_trunk(trunk, candidate.face))
         }
-        (Party::Outside(caller, _), _) => {
+        (Party::Outside(caller), _) => {
             (SipUri::new(Some(number), host).to_string(), caller.toward_proxy(candidate.face))
         }
         // Not made: an inside call has trunks for candidates. It would be shown nothing of the caller.
