@@ -55,7 +55,8 @@ impl Gatekeeper {
         kind: Kind,
         ids: &mut IdSource,
     ) -> Admission {
-        let (Some(method), Some((credentials, user))) = (request.method(), self.credentials(request, kind)) else {
+        let (Some(method), Some((credentials, user))) = (request.method(), self.credentials(request, kind))
+        else {
             return self.challenge(unix_now, false, ids);
         };
         let line = self.directory.line_by_auth_user(&user);

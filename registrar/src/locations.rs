@@ -42,7 +42,8 @@ impl Locations {
     /// Takes one binding away.
     pub fn remove(&self, line: LineId, contact: &str) {
         if let Some(mut entry) = self.lines.get_mut(&line) {
-            let left: Arc<[Arc<Binding>]> = entry.iter().filter(|other| other.contact != contact).cloned().collect();
+            let left: Arc<[Arc<Binding>]> =
+                entry.iter().filter(|other| other.contact != contact).cloned().collect();
             *entry = left;
         }
         self.lines.remove_if(&line, |_, bindings| bindings.is_empty());
@@ -86,7 +87,9 @@ impl Locations {
 impl Apply for Locations {
     fn apply(&self, change: &Change) {
         match change {
-            Change::PutBinding(binding) => self.put(Binding { expires_at: binding.stored_until, ..binding.clone() }),
+            Change::PutBinding(binding) => {
+                self.put(Binding { expires_at: binding.stored_until, ..binding.clone() })
+            }
             Change::RemoveBinding { line, contact } => self.remove(*line, contact),
             Change::RemoveBindings { line } => self.remove_line(*line),
             _ => {}

@@ -119,7 +119,9 @@ impl Registrar {
 
     /// What the REGISTER changes, without changing it.
     fn plan(&self, unix_now: Duration, request: &Message, flow: &Flow, line: &Line) -> Result<Plan, Refusal> {
-        if let Some(unknown) = request.all::<Require>().flatten().find(|tag| !SUPPORTED.iter().any(|own| tag.is(own))) {
+        if let Some(unknown) =
+            request.all::<Require>().flatten().find(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
+        {
             return Err(Refusal::BadExtension(unknown.token().to_owned()));
         }
         let asked = Asked::read(request, line.id, flow)?;
@@ -130,7 +132,9 @@ impl Registrar {
             return match newest {
                 Some(_) => Err(Refusal::Outdated),
                 None if current.is_empty() => Ok(Plan::default()),
-                None => Ok(Plan { changes: vec![Change::RemoveBindings { line: line.id }], ..Plan::default() }),
+                None => {
+                    Ok(Plan { changes: vec![Change::RemoveBindings { line: line.id }], ..Plan::default() })
+                }
             };
         }
         let mut plan = Plan { fallback: Some(Vec::new()), ..Plan::default() };
@@ -157,9 +161,19 @@ impl Registrar {
                 }
                 _ => {
                     match old {
-                        Some(old) if same_but_time(old, &binding) && old.stored_until - now >= SHORTEST_FALLBACK => {
-                            let stored = Binding { expires_at: old.stored_until, stored_until: old.stored_until, ..binding.clone() };
-                            plan.fallback.as_mut().into_iter().for_each(|fallback| fallback.push(stored.clone()));
+                        Some(old)
+                            if same_but_time(old, &binding)
+                                && old.stored_until - now >= SHORTEST_FALLBACK =>
+                        {
+                            let stored = Binding {
+                                expires_at: old.stored_until,
+                                stored_until: old.stored_until,
+                                ..binding.clone()
+                            };
+                            plan.fallback
+                                .as_mut()
+                                .into_iter()
+                                .for_each(|fallback| fallback.push(stored.clone()));
                         }
                         _ => plan.fallback = None,
                     }
@@ -211,7 +225,9 @@ impl Registrar {
         let response = |status, reason| Builder::response_to(request, status, reason, Some(&tag));
         match refusal {
             Refusal::BadRequest(reason) => response(StatusCode::BAD_REQUEST, Some(reason)),
-            Refusal::BadExtension(tag) => response(StatusCode::BAD_EXTENSION, None).header(Name::Unsupported, tag),
+            Refusal::BadExtension(tag) => {
+                response(StatusCode::BAD_EXTENSION, None).header(Name::Unsupported, tag)
+            }
             Refusal::TooBrief => response(StatusCode::INTERVAL_TOO_BRIEF, None)
                 .header(Name::MinExpires, self.settings.min_expires.as_secs()),
             Refusal::Outdated => response(StatusCode::SERVER_INTERNAL_ERROR, Some("CSeq is out of order")),
@@ -295,8 +311,18 @@ impl Asked {
             .map(|path| path.map(|path| path.to_string()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| Refusal::BadRequest("Path is malformed"))?;
-        let user_agent = request.text(Name::UserAgent).map(|text| text.chars().take(MAX_USER_AGENT).collect());
-        Ok(Asked { line, call_id: call_id.to_owned(), cseq, remove_all, contacts, path, user_agent, flow: *flow })
+        let user_agent =
+            request.text(Name::UserAgent).map(|text| text.chars().take(MAX_USER_AGENT).collect());
+        Ok(Asked {
+            line,
+            call_id: call_id.to_owned(),
+            cseq,
+            remove_all,
+            contacts,
+            path,
+            user_agent,
+            flow: *flow,
+        })
     }
 
     /// Whether a binding was changed by a later REGISTER of the same Call-ID (RFC 3261 §10.3, steps 6 and 7).
@@ -404,7 +430,8 @@ pub(crate) mod tests {
         fn new() -> Bench {
             let locations = Arc::new(Locations::new());
             let ha1 = Ha1Set::of("s1-101", "centrex6", &Password::new("secret"));
-            let mut line = Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
+            let mut line =
+                Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
             line.id = LineId(1);
             let registrar = Registrar::new(Settings::default(), Arc::clone(&locations));
             Bench { registrar, locations, line, ids: IdSource::new(WorkerId(0), [1; 32]), cseq: 0 }
@@ -420,7 +447,14 @@ pub(crate) mod tests {
             );
             let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
             let server = ServerId::default();
-            self.registrar.register(Duration::from_secs(now), server, &request, &flow(), &self.line, &mut self.ids)
+            self.registrar.register(
+                Duration::from_secs(now),
+                server,
+                &request,
+                &flow(),
+                &self.line,
+                &mut self.ids,
+            )
         }
 
         /// Registers with a store that takes everything; gives the changes and the answer.
@@ -447,14 +481,20 @@ pub(crate) mod tests {
     #[test]
     fn a_binding_is_granted_listed_refreshed_and_removed() {
         let mut bench = Bench::new();
-        let first = bench.register(1000, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        let first =
+            bench.register(1000, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
         assert_eq!((status(&first), first.0.len()), (200, 1));
         assert_eq!(contacts(&first), ["<sip:101@[::1]:6000>;expires=600"]);
         assert_eq!(first.1.text(Name::Path), Some("<sip:edge;lr>"));
         // Inside what is stored (600 and as much margin): no commit.
-        let refresh = bench.register(1500, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
-        assert_eq!((refresh.0.len(), contacts(&refresh)), (0, vec!["<sip:101@[::1]:6000>;expires=600".to_owned()]));
-        let later = bench.register(1900, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        let refresh =
+            bench.register(1500, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        assert_eq!(
+            (refresh.0.len(), contacts(&refresh)),
+            (0, vec!["<sip:101@[::1]:6000>;expires=600".to_owned()])
+        );
+        let later =
+            bench.register(1900, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
         assert_eq!(later.0.len(), 1);
         let query = bench.register(1900, "");
         assert_eq!(contacts(&query).len(), 1);
@@ -499,12 +539,16 @@ pub(crate) mod tests {
     fn while_the_store_is_away_a_refresh_gets_what_is_stored_and_a_newcomer_gets_503() {
         let mut bench = Bench::new();
         bench.register(1000, "Contact: <sip:a@[::1]>;expires=600\r\n");
-        let Step::Save(token, _) = bench.step(1900, "Contact: <sip:a@[::1]>;expires=600\r\n") else { panic!() };
-        let away = bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
+        let Step::Save(token, _) = bench.step(1900, "Contact: <sip:a@[::1]>;expires=600\r\n") else {
+            panic!()
+        };
+        let away =
+            bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
         let answer = (Vec::new(), away.unwrap().1);
         assert_eq!(contacts(&answer), ["<sip:a@[::1]>;expires=300"]);
         let Step::Save(token, _) = bench.step(1900, "Contact: <sip:b@[::1]>\r\n") else { panic!() };
-        let away = bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
+        let away =
+            bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
         let answer = away.unwrap().1;
         assert_eq!(answer.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
         assert!(answer.has(Name::RetryAfter));
