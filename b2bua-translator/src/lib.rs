@@ -20,7 +20,7 @@ pub mod relay;
 pub mod sdp;
 pub mod settings;
 pub mod trunks;
-// pub mod world;
+pub mod world;
 
 mod bridge;
 mod call;
@@ -39,4 +39,4 @@ pub use self::core::{Shared, TranslatorCore};
 pub use self::question::{Answer, Question};
 pub use self::record::Clock;
 pub use self::settings::{Country, Face, KeepAlive, Settings};
-// pub use self::world::TranslatorWorld;
+pub use self::world::TranslatorWorld;
