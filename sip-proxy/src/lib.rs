@@ -31,8 +31,10 @@ mod settings;
 mod target;
 mod telemetry;
 mod validate;
+mod world;
 
 pub use self::core::{Answer, ProxyCore, Question, Shared};
 pub use self::fork::Timers;
 pub use self::record_route::RouteSigner;
 pub use self::settings::{ProxyLimits, Settings};
+pub use self::world::StoreWorld;
