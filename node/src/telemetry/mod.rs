@@ -27,7 +27,8 @@ use crate::config::{Log, LogFormat};
 /// terminal or pipe never slows a call. Keep the result until the end of `main`: dropping it writes what is left.
 ///
 /// The process's first call counts: when a subscriber is installed already, as in tests, nothing changes.
-pub fn install_logs(log: &Log) -> LogFlush {
+#[must_use = "dropping it writes the lines that are left: keep it until the end of main"]
+pub fn install_logging(log: &Log) -> LogFlush {
     let as_json = match log.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn installing_twice_is_harmless() {
         let log = Log::default();
-        let (first, second) = (install_logs(&log), install_logs(&log));
+        let (first, second) = (install_logging(&log), install_logging(&log));
         drop((first, second));
         assert!(install_metrics().is_some());
         metrics::counter!("centrex6_test_total").increment(1);
