@@ -28,7 +28,7 @@ use crate::config::{Log, LogFormat};
 ///
 /// The process's first call counts: when a subscriber is installed already, as in tests, nothing changes.
 #[must_use = "dropping it writes the lines that are left: keep it until the end of main"]
-pub fn install_logging(log: &Log) -> LogFlush {
+pub fn install_logs(log: &Log) -> LogFlush {
     let as_json = match log.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn installing_twice_is_harmless() {
         let log = Log::default();
-        let (first, second) = (install_logging(&log), install_logging(&log));
+        let (first, second) = (install_logs(&log), install_logs(&log));
         drop((first, second));
         assert!(install_metrics().is_some());
         metrics::counter!("centrex6_test_total").increment(1);

@@ -33,7 +33,7 @@ async fn a_drain_waits_for_what_is_alive_and_still_serves_it() {
     let platform = Platform::start("drain", 2);
     let client = UdpClient::to(platform.udp()[0]).await;
     assert!(client.ask("HOLD x", "call", "").await.ends_with("held"));
-    let Platform { shutdown, workers } = platform;
+    let Platform { shutdown, workers, .. } = platform;
     let ending = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { run_to_end(&shutdown, vec![workers], LONG).await }
@@ -54,7 +54,7 @@ async fn a_drain_ends_at_its_limit_and_at_a_stop() {
         assert_eq!(client.ask("HOLD x", "call", "").await, answer("held"));
         // By the next answer the worker has told that something is alive.
         client.ask("ECHO x", "call", "").await;
-        let Platform { shutdown, workers } = platform;
+        let Platform { shutdown, workers, .. } = platform;
         shutdown.drain();
         if !by_limit {
             shutdown.stop();
@@ -66,11 +66,25 @@ async fn a_drain_ends_at_its_limit_and_at_a_stop() {
 }
 
 #[tokio::test]
+async fn a_stop_lets_the_world_finish_what_was_asked_last() {
+    let platform = Platform::start("last", 1);
+    let client = UdpClient::to(platform.udp()[0]).await;
+    client.send("ASK wait", "call", "").await;
+    // By this answer the question has been asked.
+    assert_eq!(client.ask("ECHO x", "call", "").await, answer(&format!("0 to {}", platform.udp()[0])));
+    let Platform { shutdown, workers, gate } = platform;
+    shutdown.stop();
+    gate.add_permits(1);
+    workers.join().await.unwrap();
+    assert_eq!(gate.available_permits(), 0);
+}
+
+#[tokio::test]
 async fn a_worker_that_dies_ends_the_platform_with_an_error() {
     let platform = Platform::start("dies", 2);
     let client = UdpClient::to(platform.udp()[0]).await;
     client.send("PANIC x", "call", "").await;
-    let Platform { shutdown, workers } = platform;
+    let Platform { shutdown, workers, .. } = platform;
     let error = run_to_end(&shutdown, vec![workers], LONG).await.unwrap_err();
     assert!(error.to_string().contains("c6-dies-"), "{error}");
     assert_eq!(threads("c6-dies-"), BTreeSet::new());

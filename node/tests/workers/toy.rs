@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::ids::WorkerId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 
 /// Messages are `COMMAND argument SIP/2.0` with a Call-ID and a body; each answer names the worker that gave it.
 pub(crate) struct Toy {
@@ -135,14 +137,20 @@ impl Core for Toy {
     }
 }
 
-/// Answers each question by its capitals, after a turn of its own.
-pub(crate) struct Capitals;
+/// Answers each question by its capitals, after a turn of its own; `wait` when `gate` has a permit.
+pub(crate) struct Capitals {
+    pub(crate) gate: Arc<Semaphore>,
+}
 
 impl World<String, String> for Capitals {
     fn ask(&self, token: Token, question: String, reply: Reply<String>) {
         assert_eq!(token, reply.token());
+        let gate = Arc::clone(&self.gate);
         tokio::task::spawn_local(async move {
             tokio::task::yield_now().await;
+            if question == "wait" {
+                gate.acquire().await.unwrap().forget();
+            }
             reply.send(question.to_uppercase());
         });
     }
@@ -152,6 +160,8 @@ impl World<String, String> for Capitals {
 pub(crate) struct Platform {
     pub(crate) shutdown: Shutdown,
     pub(crate) workers: Workers,
+    /// Lets the world answer `wait`.
+    pub(crate) gate: Arc<Semaphore>,
 }
 
 impl Platform {
@@ -170,8 +180,12 @@ impl Platform {
         let mut config = WorkersConfig { workers, ..WorkersConfig::new(role, listen, &Sip::default()) };
         change(&mut config);
         let shutdown = Shutdown::new();
-        let workers = Workers::spawn(config, &shutdown, |context| (Toy::new(&context), Capitals)).unwrap();
-        Platform { shutdown, workers }
+        let gate = Arc::new(Semaphore::new(0));
+        let world = Arc::clone(&gate);
+        let factory =
+            move |context: WorkerContext| (Toy::new(&context), Capitals { gate: Arc::clone(&world) });
+        let workers = Workers::spawn(config, &shutdown, factory).unwrap();
+        Platform { shutdown, workers, gate }
     }
 
     /// The addresses over UDP, IPv6 first.
