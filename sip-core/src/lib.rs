@@ -17,5 +17,7 @@ pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+#[doc(hidden)]
+pub mod testing;
 pub mod transaction;
 pub mod wire;
