@@ -1,4 +1,4 @@
-//! For tests of this crate and of those above it: two cores, a clock moved by hand and a seeded bad network between them.
+//! Two cores, a clock moved by hand and a seeded bad network between them.
 //!
 //! No thread, no socket, no sleeping; the same seed gives the same run.
 
