@@ -11,7 +11,7 @@ use crate::wire::Message;
 pub struct ClientId(pub(super) u64);
 
 /// Names a server transaction. Never used again after [`Event::ServerEnded`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(pub(super) u64);
 
 /// What the layer wants done.

@@ -2,137 +2,142 @@
 
 use std::fmt;
 
-/// A header's name. Compared without regard to case; compact forms are the same name (RFC 3261 §7.3.1, §7.3.3).
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)] // The names are the headers' own.
-pub enum Name {
-    Accept,
-    AcceptContact,
-    Allow,
-    AllowEvents,
-    Authorization,
-    CallId,
-    Contact,
-    ContentEncoding,
-    ContentLength,
-    ContentType,
-    CSeq,
-    Date,
-    Event,
-    Expires,
-    From,
-    MaxForwards,
-    MinExpires,
-    MinSe,
-    PAssertedIdentity,
-    PPreferredIdentity,
-    Path,
-    Privacy,
-    ProxyAuthenticate,
-    ProxyAuthorization,
-    ProxyRequire,
-    RAck,
-    RSeq,
-    Reason,
-    RecordRoute,
-    ReferTo,
-    ReferredBy,
-    Replaces,
-    RequestDisposition,
-    Require,
-    RetryAfter,
-    Route,
-    Server,
-    ServiceRoute,
-    SessionExpires,
-    Subject,
-    SubscriptionState,
-    Supported,
-    Timestamp,
-    To,
-    Unsupported,
-    UserAgent,
-    Via,
-    Warning,
-    WwwAuthenticate,
-    /// Any other header.
-    Other(&'static str),
+/// Makes [`Name`] from a table grouped by length, so that a name is compared with the few of its length only.
+macro_rules! names {
+    ($($length:literal => { $($variant:ident $canonical:literal $(or $compact:literal)?;)* })*) => {
+        /// A header's name. Compared without regard to case; compact forms are the same name (RFC 3261 §7.3.1, §7.3.3).
+        #[derive(Debug, Clone, Copy)]
+        #[allow(missing_docs)] // The names are the headers' own.
+        pub enum Name {
+            $($($variant,)*)*
+            /// Any other header.
+            Other(&'static str),
+        }
+
+        impl Name {
+            /// The known name that the bytes spell, or `None`.
+            pub fn known(bytes: &[u8]) -> Option<Name> {
+                if let [letter] = bytes {
+                    return match letter.to_ascii_lowercase() {
+                        $($($($compact => Some(Name::$variant),)?)*)*
+                        _ => None,
+                    };
+                }
+                match bytes.len() {
+                    $($length => {
+                        $(if bytes.eq_ignore_ascii_case($canonical.as_bytes()) {
+                            return Some(Name::$variant);
+                        })*
+                        None
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// The canonical spelling.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($(Name::$variant => $canonical,)*)*
+                    Name::Other(text) => text,
+                }
+            }
+        }
+
+        #[cfg(test)]
+        const KNOWN: &[(Name, usize, Option<u8>)] = &[
+            $($((Name::$variant, $length, names!(@compact $($compact)?)),)*)*
+        ];
+    };
+    (@compact) => { None };
+    (@compact $compact:literal) => { Some($compact) };
 }
 
-/// Every known name, its canonical spelling and its compact form.
-const KNOWN: &[(Name, &str, &str)] = &[
-    (Name::Via, "Via", "v"),
-    (Name::From, "From", "f"),
-    (Name::To, "To", "t"),
-    (Name::CallId, "Call-ID", "i"),
-    (Name::CSeq, "CSeq", ""),
-    (Name::Contact, "Contact", "m"),
-    (Name::MaxForwards, "Max-Forwards", ""),
-    (Name::ContentLength, "Content-Length", "l"),
-    (Name::ContentType, "Content-Type", "c"),
-    (Name::Route, "Route", ""),
-    (Name::RecordRoute, "Record-Route", ""),
-    (Name::Expires, "Expires", ""),
-    (Name::Allow, "Allow", ""),
-    (Name::Supported, "Supported", "k"),
-    (Name::Require, "Require", ""),
-    (Name::UserAgent, "User-Agent", ""),
-    (Name::Authorization, "Authorization", ""),
-    (Name::ProxyAuthorization, "Proxy-Authorization", ""),
-    (Name::WwwAuthenticate, "WWW-Authenticate", ""),
-    (Name::ProxyAuthenticate, "Proxy-Authenticate", ""),
-    (Name::Accept, "Accept", ""),
-    (Name::AcceptContact, "Accept-Contact", "a"),
-    (Name::AllowEvents, "Allow-Events", "u"),
-    (Name::ContentEncoding, "Content-Encoding", "e"),
-    (Name::Date, "Date", ""),
-    (Name::Event, "Event", "o"),
-    (Name::MinExpires, "Min-Expires", ""),
-    (Name::MinSe, "Min-SE", ""),
-    (Name::PAssertedIdentity, "P-Asserted-Identity", ""),
-    (Name::PPreferredIdentity, "P-Preferred-Identity", ""),
-    (Name::Path, "Path", ""),
-    (Name::Privacy, "Privacy", ""),
-    (Name::ProxyRequire, "Proxy-Require", ""),
-    (Name::RAck, "RAck", ""),
-    (Name::RSeq, "RSeq", ""),
-    (Name::Reason, "Reason", ""),
-    (Name::ReferTo, "Refer-To", "r"),
-    (Name::ReferredBy, "Referred-By", "b"),
-    (Name::Replaces, "Replaces", ""),
-    (Name::RequestDisposition, "Request-Disposition", "d"),
-    (Name::RetryAfter, "Retry-After", ""),
-    (Name::Server, "Server", ""),
-    (Name::ServiceRoute, "Service-Route", ""),
-    (Name::SessionExpires, "Session-Expires", "x"),
-    (Name::Subject, "Subject", "s"),
-    (Name::SubscriptionState, "Subscription-State", ""),
-    (Name::Timestamp, "Timestamp", ""),
-    (Name::Unsupported, "Unsupported", ""),
-    (Name::Warning, "Warning", ""),
-];
-
-impl Name {
-    /// The known name that the bytes spell, or `None`.
-    pub fn known(bytes: &[u8]) -> Option<Name> {
-        KNOWN
-            .iter()
-            .find(|(_, canonical, compact)| {
-                canonical.len() == bytes.len() && canonical.as_bytes().eq_ignore_ascii_case(bytes)
-                    || compact.len() == bytes.len() && compact.as_bytes().eq_ignore_ascii_case(bytes)
-            })
-            .map(|(name, ..)| *name)
+names! {
+    2 => {
+        To "To" or b't';
     }
-
-    /// The canonical spelling.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Name::Other(text) => text,
-            known => KNOWN
-                .iter()
-                .find(|(name, ..)| std::mem::discriminant(name) == std::mem::discriminant(&known))
-                .map_or("", |(_, canonical, _)| canonical),
-        }
+    3 => {
+        Via "Via" or b'v';
+    }
+    4 => {
+        CSeq "CSeq";
+        Date "Date";
+        From "From" or b'f';
+        Path "Path";
+        RAck "RAck";
+        RSeq "RSeq";
+    }
+    5 => {
+        Allow "Allow";
+        Event "Event" or b'o';
+        Route "Route";
+    }
+    6 => {
+        Accept "Accept";
+        MinSe "Min-SE";
+        Reason "Reason";
+        Server "Server";
+    }
+    7 => {
+        CallId "Call-ID" or b'i';
+        Contact "Contact" or b'm';
+        Expires "Expires";
+        Privacy "Privacy";
+        Require "Require";
+        Subject "Subject" or b's';
+        Warning "Warning";
+    }
+    8 => {
+        ReferTo "Refer-To" or b'r';
+        Replaces "Replaces";
+    }
+    9 => {
+        Supported "Supported" or b'k';
+        Timestamp "Timestamp";
+    }
+    10 => {
+        UserAgent "User-Agent";
+    }
+    11 => {
+        MaxBreadth "Max-Breadth";
+        MinExpires "Min-Expires";
+        ReferredBy "Referred-By" or b'b';
+        RetryAfter "Retry-After";
+        Unsupported "Unsupported";
+    }
+    12 => {
+        AllowEvents "Allow-Events" or b'u';
+        ContentType "Content-Type" or b'c';
+        MaxForwards "Max-Forwards";
+        RecordRoute "Record-Route";
+    }
+    13 => {
+        Authorization "Authorization";
+        ProxyRequire "Proxy-Require";
+        ServiceRoute "Service-Route";
+    }
+    14 => {
+        AcceptContact "Accept-Contact" or b'a';
+        ContentLength "Content-Length" or b'l';
+    }
+    15 => {
+        SessionExpires "Session-Expires" or b'x';
+    }
+    16 => {
+        ContentEncoding "Content-Encoding" or b'e';
+        WwwAuthenticate "WWW-Authenticate";
+    }
+    18 => {
+        ProxyAuthenticate "Proxy-Authenticate";
+        SubscriptionState "Subscription-State";
+    }
+    19 => {
+        PAssertedIdentity "P-Asserted-Identity";
+        ProxyAuthorization "Proxy-Authorization";
+        RequestDisposition "Request-Disposition" or b'd';
+    }
+    20 => {
+        PPreferredIdentity "P-Preferred-Identity";
     }
 }
 
@@ -150,5 +155,33 @@ impl Eq for Name {}
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_known_in_every_spelling() {
+        for (name, length, compact) in KNOWN {
+            let canonical = name.as_str();
+            assert_eq!(canonical.len(), *length, "{canonical} stands in the wrong group");
+            for spelling in [canonical.to_owned(), canonical.to_lowercase(), canonical.to_uppercase()] {
+                assert_eq!(Name::known(spelling.as_bytes()), Some(*name), "{spelling}");
+            }
+            for letter in compact.iter().flat_map(|letter| [*letter, letter.to_ascii_uppercase()]) {
+                assert_eq!(Name::known(&[letter]), Some(*name));
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_not() {
+        for other in ["", "z", "Vi", "Viaa", "X-Odd", "Content_Length"] {
+            assert_eq!(Name::known(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Name::Other("x-odd"), Name::Other("X-Odd"));
+        assert_ne!(Name::Other("x-odd"), Name::Via);
     }
 }

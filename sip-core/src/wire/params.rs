@@ -24,6 +24,14 @@ impl Params {
         )
     }
 
+    /// What stands before the first semicolon, trimmed, and the parameters after it.
+    pub(crate) fn split(value: &str) -> (&str, Params) {
+        match value.split_once(';') {
+            Some((head, params)) => (lex::trim(head), Params::parse(params)),
+            None => (lex::trim(value), Params::default()),
+        }
+    }
+
     /// Whether the parameter is there, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))

@@ -122,6 +122,8 @@ address_headers! {
     ServiceRoute: Name::ServiceRoute, list true;
     /// Who asks, as a trusted network says (RFC 3325 §9.1).
     PAssertedIdentity: Name::PAssertedIdentity, list true;
+    /// Whom the caller wants to be shown as, said to a trusted network (RFC 3325 §9.2).
+    PPreferredIdentity: Name::PPreferredIdentity, list true;
     /// Where to transfer to (RFC 3515 §2.1).
     ReferTo: Name::ReferTo, list false;
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Header, NameAddr, invalid};
+use super::{Header, NameAddr, invalid, number};
 use crate::wire::{HeaderError, Name};
 
 /// Where somebody can be reached, or `*` for all that a registrar knows.
@@ -25,10 +25,7 @@ impl Contact {
 
     /// The `expires` parameter in seconds; what is no number counts as absent (RFC 3261 §10.2.1.1).
     pub fn expires(&self) -> Option<u32> {
-        let digits = self.address()?.params.value("expires")?;
-        let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        // More than fits is as good as for ever.
-        valid.then(|| digits.parse().unwrap_or(u32::MAX))
+        number::seconds(self.address()?.params.value("expires")?)
     }
 
     /// The `q` parameter in thousandths, 1000 when it is absent (RFC 3261 §16.6, step 1 leaves the default to us).

@@ -2,10 +2,19 @@
 
 mod address;
 mod contact;
+mod content_type;
 mod cseq;
 mod digest;
+mod event;
+mod min_se;
 mod number;
+mod privacy;
+mod rack;
 mod reason;
+mod replaces;
+mod retry_after;
+mod session_expires;
+mod subscription_state;
 mod token_list;
 mod via;
 
@@ -13,14 +22,26 @@ use std::fmt::Display;
 
 use super::{HeaderError, Name};
 
-pub use address::{From, NameAddr, PAssertedIdentity, Path, RecordRoute, ReferTo, Route, ServiceRoute, To};
+pub use address::{
+    From, NameAddr, PAssertedIdentity, PPreferredIdentity, Path, RecordRoute, ReferTo, Route, ServiceRoute,
+    To,
+};
 pub use contact::Contact;
+pub use content_type::ContentType;
 pub use cseq::CSeq;
 pub use digest::{
     Authorization, Challenge, Credentials, ProxyAuthenticate, ProxyAuthorization, WwwAuthenticate,
 };
-pub use number::{Expires, MaxForwards, MinExpires, RSeq};
+pub use event::Event;
+pub use min_se::MinSe;
+pub use number::{Expires, MaxBreadth, MaxForwards, MinExpires, RSeq};
+pub use privacy::Privacy;
+pub use rack::RAck;
 pub use reason::Reason;
+pub use replaces::Replaces;
+pub use retry_after::RetryAfter;
+pub use session_expires::{Refresher, SessionExpires};
+pub use subscription_state::SubscriptionState;
 pub use token_list::{Allow, ProxyRequire, Require, Supported, TokenList, Unsupported};
 pub use via::Via;
 

@@ -1,4 +1,4 @@
-//! Headers that are one number: Max-Forwards, Expires, Min-Expires, RSeq.
+//! Headers that are one number: Max-Forwards, Expires, Min-Expires, RSeq, Max-Breadth.
 
 use std::fmt;
 
@@ -16,11 +16,7 @@ macro_rules! number_headers {
             const LIST: bool = false;
 
             fn parse(value: &str) -> Result<Self, HeaderError> {
-                if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-                    return Err(invalid::<Self>("it is not a number"));
-                }
-                // RFC 3261 §20.19: values over 2^32-1 are treated as that.
-                Ok($type(value.parse().unwrap_or(u32::MAX)))
+                seconds(value).map($type).ok_or(invalid::<Self>("it is not a number"))
             }
         }
 
@@ -41,4 +37,20 @@ number_headers! {
     MinExpires: Name::MinExpires;
     /// A reliable provisional response's number (RFC 3262 §7.1).
     RSeq: Name::RSeq;
+    /// Into how many branches a request may still be forked (RFC 5393 §5.3.3).
+    MaxBreadth: Name::MaxBreadth;
+}
+
+/// A number of seconds (delta-seconds); values over 2^32-1 are treated as that (RFC 3261 §20.19).
+pub(super) fn seconds(digits: &str) -> Option<u32> {
+    is_number(digits).then(|| digits.parse().unwrap_or(u32::MAX))
+}
+
+/// A number that must fit.
+pub(super) fn exact(digits: &str) -> Option<u32> {
+    is_number(digits).then(|| digits.parse().ok()).flatten()
+}
+
+fn is_number(digits: &str) -> bool {
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
