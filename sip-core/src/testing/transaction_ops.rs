@@ -173,8 +173,8 @@ impl Play {
             }
         }
         let active = self.layer.active();
-        // Each client transaction may have a CANCEL of the layer's own beside it, and one more that outlives it.
-        assert!(active <= 4 * MAX_TRANSACTIONS, "{active} transactions");
+        // As many servers, as many clients, and as many CANCELs of the layer's own.
+        assert!(active <= 3 * MAX_TRANSACTIONS, "{active} transactions");
         assert!(self.timers.len() <= active, "{} timers for {active} transactions", self.timers.len());
     }
 
