@@ -72,6 +72,8 @@ struct Play {
     /// `true` once ended.
     servers: BTreeMap<ServerId, bool>,
     transmits: BTreeSet<u64>,
+    heard: Vec<(Flow, Bytes)>,
+    said: Vec<(Flow, Bytes)>,
 }
 
 impl Play {
@@ -84,17 +86,22 @@ impl Play {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             transmits: BTreeSet::new(),
+            heard: Vec::new(),
+            said: Vec::new(),
         }
     }
 
     fn op(&mut self, op: u8, tape: &mut Tape<'_>) {
         let now = self.now;
-        match op % 12 {
-            0..=2 => {
+        match op % 13 {
+            0 | 1 => {
                 let (flow, text) = (any_flow(tape), any_request(tape));
-                self.layer.receive(now, flow, Bytes::from(text));
+                self.heard.push((flow, Bytes::from(text)));
+                self.repeat(self.heard.len() - 1);
             }
-            3 | 4 => {
+            2 => self.repeat(tape.below(self.heard.len())),
+            3 => self.answer(tape),
+            4 => {
                 let (flow, text) = (any_flow(tape), any_response(tape));
                 self.layer.receive(now, flow, Bytes::from(text));
             }
@@ -137,6 +144,24 @@ impl Play {
         }
     }
 
+    /// A datagram that came before comes again.
+    fn repeat(&mut self, at: usize) {
+        if let Some((flow, bytes)) = self.heard.get(at).cloned() {
+            self.layer.receive(self.now, flow, bytes);
+        }
+    }
+
+    /// The peer answers something that the layer has sent.
+    fn answer(&mut self, tape: &mut Tape<'_>) {
+        let Some((flow, bytes)) = self.said.get(tape.below(self.said.len())).cloned() else { return };
+        let request = Message::parse(bytes, &Limits::default()).ok().filter(Message::is_request);
+        let status = tape.pick(&STATUSES).and_then(StatusCode::new);
+        if let (Some(request), Some(status)) = (request, status) {
+            let response = Builder::response_to(&request, status, None, Some("t")).finish();
+            self.layer.receive(self.now, flow, response.bytes().clone());
+        }
+    }
+
     fn respond(&mut self, server: ServerId, code: u16) {
         let (Some(request), Some(status)) = (self.layer.request_of(server), StatusCode::new(code)) else {
             return;
@@ -161,7 +186,10 @@ impl Play {
     fn drain(&mut self) {
         while let Some(output) = self.layer.poll_output() {
             match output {
-                Output::Transmit(transmit) => drop(self.transmits.insert(transmit.id.0)),
+                Output::Transmit(transmit) => {
+                    self.transmits.insert(transmit.id.0);
+                    self.said.push((transmit.flow, transmit.bytes));
+                }
                 Output::SetTimer(id, at) => {
                     assert!(Layer::owns_timer(id), "{id:?} is not the layer's");
                     match at {
