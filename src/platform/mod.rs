@@ -46,6 +46,7 @@ struct Listeners {
 impl Platform {
     /// Starts everything that the configuration names. When this returns, phones can register.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Platform> {
+        raise_open_files();
         let shutdown = Shutdown::new();
         let metrics = telemetry::install_metrics();
         let health = Health::starting(&shutdown);
@@ -187,6 +188,20 @@ fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live
     };
     Live { node: config.node.name.clone(), state: Arc::new(state) }
 }
+
+/// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < MANY_FILES => {
+            tracing::warn!(limit, "the limit of open files is low: raise LimitNOFILE for more calls");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+/// Open files that suffice for 2,000 relayed calls.
+const MANY_FILES: u64 = 10_000;
 
 fn udp(listeners: &[Listener]) -> Option<SocketAddr> {
     listeners.iter().find(|listener| listener.transport == Transport::Udp).map(|listener| listener.addr)
