@@ -23,9 +23,13 @@ macro_rules! names {
                         _ => None,
                     };
                 }
+                let first = bytes.first()? | 0x20;
                 match bytes.len() {
                     $($length => {
-                        $(if bytes.eq_ignore_ascii_case($canonical.as_bytes()) {
+                        $(if first == const { $canonical.as_bytes()[0] | 0x20 }
+                            && (bytes == $canonical.as_bytes()
+                                || bytes.eq_ignore_ascii_case($canonical.as_bytes()))
+                        {
                             return Some(Name::$variant);
                         })*
                         None
