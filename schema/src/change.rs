@@ -1,0 +1,125 @@
+//! What is asked of the store, and the names of what was changed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rows::{
+    Binding, CallRecord, InvalidRow, Line, LineId, Node, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+};
+
+/// One change of what is stored.
+///
+/// A `Put` makes the row or replaces the one with its key; an id of `NEW` (0) asks the store for a number.
+/// A `Remove` of a site, line, trunk or route fails when it is not there or when something still refers to it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Makes or replaces a site.
+    PutSite(Site),
+    /// Removes a site that has no lines.
+    RemoveSite(SiteId),
+    /// Makes or replaces a line.
+    PutLine(Line),
+    /// Removes a line that has no numbers, and its bindings.
+    RemoveLine(LineId),
+    /// Makes a number, or gives it to another line.
+    PutNumber(Number),
+    /// Removes a number.
+    RemoveNumber(String),
+    /// Makes or replaces a trunk.
+    PutTrunk(Trunk),
+    /// Removes a trunk that has no routes.
+    RemoveTrunk(TrunkId),
+    /// Makes or replaces a route.
+    PutRoute(Route),
+    /// Removes a route.
+    RemoveRoute(RouteId),
+    /// Makes or replaces a binding.
+    PutBinding(Binding),
+    /// Removes a binding, or does nothing when there is none.
+    RemoveBinding {
+        /// The line.
+        line: LineId,
+        /// The contact URI.
+        contact: String,
+    },
+    /// Removes all bindings of a line.
+    RemoveBindings {
+        /// The line.
+        line: LineId,
+    },
+    /// Writes a call record, exactly once: a second one of the same id is ignored and counted.
+    AddCallRecord(CallRecord),
+    /// Says that a node lives.
+    SeeNode(Node),
+}
+
+impl Change {
+    /// Whether the row may be stored, as far as can be told without the others.
+    ///
+    /// # Errors
+    /// The first field that is not valid.
+    pub fn check(&self) -> Result<(), InvalidRow> {
+        match self {
+            Change::PutSite(row) => row.check(),
+            Change::PutLine(row) => row.check(),
+            Change::PutNumber(row) => row.check(),
+            Change::PutTrunk(row) => row.check(),
+            Change::PutRoute(row) => row.check(),
+            Change::PutBinding(row) => row.check(),
+            Change::AddCallRecord(row) => row.check(),
+            Change::SeeNode(row) => row.check(),
+            Change::RemoveSite(_)
+            | Change::RemoveLine(_)
+            | Change::RemoveNumber(_)
+            | Change::RemoveTrunk(_)
+            | Change::RemoveRoute(_)
+            | Change::RemoveBinding { .. }
+            | Change::RemoveBindings { .. } => Ok(()),
+        }
+    }
+
+    /// What other nodes need to read again after this change; nothing for what no node keeps in memory.
+    pub fn key(&self) -> Option<Key> {
+        Some(match self {
+            Change::PutSite(row) => Key::Site(row.id),
+            Change::RemoveSite(id) => Key::Site(*id),
+            Change::PutLine(row) => Key::Line(row.id),
+            Change::RemoveLine(id) => Key::Line(*id),
+            Change::PutNumber(row) => Key::Number(row.e164.clone()),
+            Change::RemoveNumber(e164) => Key::Number(e164.clone()),
+            Change::PutTrunk(row) => Key::Trunk(row.id),
+            Change::RemoveTrunk(id) => Key::Trunk(*id),
+            Change::PutRoute(row) => Key::Route(row.id),
+            Change::RemoveRoute(id) => Key::Route(*id),
+            Change::PutBinding(row) => Key::Binding(row.line, row.contact.clone()),
+            Change::RemoveBinding { line, contact } => Key::Binding(*line, contact.clone()),
+            Change::RemoveBindings { line } => Key::Bindings(*line),
+            Change::AddCallRecord(_) | Change::SeeNode(_) => return None,
+        })
+    }
+}
+
+/// Names what a change touched. Its JSON form is part of the stored feed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Key {
+    /// A site.
+    #[serde(rename = "s")]
+    Site(SiteId),
+    /// A line.
+    #[serde(rename = "l")]
+    Line(LineId),
+    /// A number.
+    #[serde(rename = "n")]
+    Number(String),
+    /// A trunk.
+    #[serde(rename = "t")]
+    Trunk(TrunkId),
+    /// A route.
+    #[serde(rename = "r")]
+    Route(RouteId),
+    /// A binding, by its line and contact.
+    #[serde(rename = "b")]
+    Binding(LineId, String),
+    /// All bindings of a line.
+    #[serde(rename = "a")]
+    Bindings(LineId),
+}

@@ -1,0 +1,254 @@
+//! Rows to cells and back, in the order of their table's columns.
+
+use super::session::{Cell, Cursor};
+use super::table::{self, Table};
+use crate::error::Result;
+use crate::rows::{
+    Binding, CallRecord, Line, LineId, Node, Number, Rights, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+};
+use crate::secret::{Ha1Set, Sealed};
+
+/// A row that has a table.
+pub(crate) trait Stored: Sized {
+    const TABLE: &'static Table;
+
+    /// Its cells, in the order of the table's columns.
+    fn cells(&self) -> Vec<Cell>;
+
+    /// Reads them back.
+    fn read(cursor: Cursor<'_>) -> Result<Self>;
+}
+
+impl Stored for Site {
+    const TABLE: &'static Table = &table::SITE;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.name.as_str().into(),
+            self.code.as_str().into(),
+            self.domain.as_str().into(),
+            self.region.as_str().into(),
+            self.pattern.as_str().into(),
+            self.prefix.map(|prefix| prefix.to_string()).into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Site {
+            id: SiteId(cell.int()?),
+            name: cell.text()?,
+            code: cell.text()?,
+            domain: cell.text()?,
+            region: cell.text()?,
+            pattern: cell.text()?,
+            prefix: cell.optional_parsed()?,
+        })
+    }
+}
+
+impl Stored for Line {
+    const TABLE: &'static Table = &table::LINE;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.site.0.into(),
+            self.extension.as_str().into(),
+            self.auth_user.as_str().into(),
+            self.display_name.as_str().into(),
+            self.ha1.md5().into(),
+            self.ha1.sha256().into(),
+            self.ha1.sha512_256().into(),
+            self.sealed_password.as_stored().into(),
+            self.rights.external.into(),
+            self.rights.international.into(),
+            self.anywhere.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Line {
+            id: LineId(cell.int()?),
+            site: SiteId(cell.int()?),
+            extension: cell.text()?,
+            auth_user: cell.text()?,
+            display_name: cell.text()?,
+            ha1: Ha1Set::from_stored(cell.text()?, cell.text()?, cell.text()?),
+            sealed_password: Sealed::from_stored(cell.text()?),
+            rights: Rights { external: cell.flag()?, international: cell.flag()? },
+            anywhere: cell.flag()?,
+        })
+    }
+}
+
+impl Stored for Number {
+    const TABLE: &'static Table = &table::NUMBER;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.e164.as_str().into(), self.line.0.into()]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Number { e164: cell.text()?, line: LineId(cell.int()?) })
+    }
+}
+
+impl Stored for Trunk {
+    const TABLE: &'static Table = &table::TRUNK;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.name.as_str().into(),
+            list(&self.gateways),
+            list(&self.sources),
+            list(&self.media_networks),
+            self.max_calls.into(),
+            self.max_udp_bytes.into(),
+            self.default_caller.as_deref().into(),
+            self.enabled.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Trunk {
+            id: TrunkId(cell.int()?),
+            name: cell.text()?,
+            gateways: cell.json()?,
+            sources: cell.json()?,
+            media_networks: cell.json()?,
+            max_calls: cell.optional_number()?,
+            max_udp_bytes: cell.optional_number()?,
+            default_caller: cell.optional_text()?,
+            enabled: cell.flag()?,
+        })
+    }
+}
+
+impl Stored for Route {
+    const TABLE: &'static Table = &table::ROUTE;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.prefix.as_str().into(),
+            self.priority.into(),
+            self.trunk.0.into(),
+            self.strip.into(),
+            self.prepend.as_str().into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Route {
+            id: RouteId(cell.int()?),
+            prefix: cell.text()?,
+            priority: cell.number()?,
+            trunk: TrunkId(cell.int()?),
+            strip: cell.number()?,
+            prepend: cell.text()?,
+        })
+    }
+}
+
+impl Stored for Binding {
+    const TABLE: &'static Table = &table::BINDING;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.line.0.into(),
+            self.contact.as_str().into(),
+            self.call_id.as_str().into(),
+            self.cseq.into(),
+            self.q.into(),
+            self.expires_at.into(),
+            self.stored_until.into(),
+            list(&self.path),
+            self.received.as_str().into(),
+            self.user_agent.as_deref().into(),
+            self.instance.as_deref().into(),
+            self.reg_id.into(),
+            self.source.map(|source| source.to_string()).into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Binding {
+            line: LineId(cell.int()?),
+            contact: cell.text()?,
+            call_id: cell.text()?,
+            cseq: cell.number()?,
+            q: cell.number()?,
+            expires_at: cell.int()?,
+            stored_until: cell.int()?,
+            path: cell.json()?,
+            received: cell.text()?,
+            user_agent: cell.optional_text()?,
+            instance: cell.optional_text()?,
+            reg_id: cell.optional_number()?,
+            source: cell.optional_parsed()?,
+        })
+    }
+}
+
+impl Stored for CallRecord {
+    const TABLE: &'static Table = &table::CALL_RECORD;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.as_str().into(),
+            self.node.as_str().into(),
+            self.started_at.into(),
+            self.answered_at.into(),
+            self.ended_at.into(),
+            self.caller.as_str().into(),
+            self.callee.as_str().into(),
+            self.direction.as_str().into(),
+            self.line.map(|line| line.0).into(),
+            self.trunk.map(|trunk| trunk.0).into(),
+            self.result.as_str().into(),
+            self.status.into(),
+            self.reason.as_str().into(),
+            self.ended_by.map(|side| side.as_str()).into(),
+            self.media.to_string().into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(CallRecord {
+            id: cell.text()?,
+            node: cell.text()?,
+            started_at: cell.int()?,
+            answered_at: cell.optional_int()?,
+            ended_at: cell.optional_int()?,
+            caller: cell.text()?,
+            callee: cell.text()?,
+            direction: cell.parsed()?,
+            line: cell.optional_int()?.map(LineId),
+            trunk: cell.optional_int()?.map(TrunkId),
+            result: cell.parsed()?,
+            status: cell.optional_number()?,
+            reason: cell.text()?,
+            ended_by: cell.optional_parsed()?,
+            media: cell.json()?,
+        })
+    }
+}
+
+impl Stored for Node {
+    const TABLE: &'static Table = &table::NODE;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.name.as_str().into(), list(&self.roles), self.started_at.into(), self.seen_at.into()]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Node { name: cell.text()?, roles: cell.json()?, started_at: cell.int()?, seen_at: cell.int()? })
+    }
+}
+
+/// A list in one cell.
+fn list<T: serde::Serialize>(values: &[T]) -> Cell {
+    Cell::Text(serde_json::to_string(values).expect("strings and addresses are always JSON"))
+}

@@ -1,0 +1,103 @@
+use super::*;
+use crate::secret::{Ha1Set, Password, Sealed};
+
+fn site(id: i64, code: &str) -> Site {
+    Site { id: SiteId(id), ..Site::new("Dorm", code, &format!("s{code}.example.net")).expect("valid") }
+}
+
+fn line(id: i64, site: i64, extension: &str) -> Line {
+    let user = format!("s{site}-{extension}");
+    let ha1 = Ha1Set::of(&user, "r", &Password::new("p"));
+    let line =
+        Line::new(SiteId(site), extension, &user, ha1, Sealed::from_stored(String::new())).expect("valid");
+    Line { id: LineId(id), ..line }
+}
+
+fn route(id: i64, prefix: &str, priority: u16) -> Route {
+    Route { id: RouteId(id), ..Route::new(prefix, priority, TrunkId(id)).expect("valid") }
+}
+
+fn ids(routes: &[Arc<Route>]) -> Vec<i64> {
+    routes.iter().map(|route| route.id.0).collect()
+}
+
+#[test]
+fn the_longest_code_takes_what_was_dialled() {
+    let directory = Directory::default();
+    directory.apply(&Change::PutSite(site(1, "4")));
+    directory.apply(&Change::PutSite(site(2, "42")));
+    let reached =
+        |dialled: &'static str| directory.site_by_code_prefix(dialled).map(|(site, rest)| (site.id.0, rest));
+    assert_eq!(reached("42101"), Some((2, "101")));
+    assert_eq!(reached("43101"), Some((1, "3101")));
+    assert_eq!(reached("42"), Some((2, "")));
+    assert_eq!(reached("5"), None);
+    assert_eq!(reached(""), None);
+    assert_eq!(reached("４２"), None, "other scripts' digits do not split a character");
+    assert_eq!(directory.site_by_domain("S42.Example.NET").map(|site| site.id.0), Some(2));
+}
+
+#[test]
+fn indexes_follow_a_changed_row() {
+    let directory = Directory::default();
+    directory.apply(&Change::PutLine(line(1, 1, "101")));
+    directory.apply(&Change::PutLine(line(2, 1, "102")));
+    // The two swap their extensions, as one sees them after the fact: one after the other.
+    directory.apply(&Change::PutLine(Line { auth_user: "a".to_owned(), ..line(1, 1, "102") }));
+    directory.apply(&Change::PutLine(Line { auth_user: "b".to_owned(), ..line(2, 1, "101") }));
+    assert_eq!(directory.line_at(SiteId(1), "101").map(|line| line.id.0), Some(2));
+    assert_eq!(directory.line_at(SiteId(1), "102").map(|line| line.id.0), Some(1));
+    assert!(directory.line_by_auth_user("s1-101").is_none());
+    assert_eq!(directory.line_by_auth_user("a").map(|line| line.id.0), Some(1));
+    directory.apply(&Change::RemoveLine(LineId(1)));
+    assert!(directory.line_at(SiteId(1), "102").is_none() && directory.line_by_auth_user("a").is_none());
+    assert_eq!(directory.line_count(), 1);
+}
+
+#[test]
+fn a_number_moves_from_line_to_line() {
+    let directory = Directory::default();
+    directory.apply(&Change::PutLine(line(1, 1, "101")));
+    directory.apply(&Change::PutLine(line(2, 1, "102")));
+    directory.apply(&Change::PutNumber(Number::new("+8131", LineId(1)).expect("valid")));
+    directory.apply(&Change::PutNumber(Number::new("+8131", LineId(2)).expect("valid")));
+    assert_eq!(directory.line_of_number("+8131").map(|line| line.id.0), Some(2));
+    assert!(directory.numbers_of_line(LineId(1)).is_empty());
+    assert_eq!(directory.numbers_of_line(LineId(2)).len(), 1);
+    directory.apply(&Change::RemoveNumber("+8131".to_owned()));
+    assert!(directory.number("+8131").is_none() && directory.numbers_of_line(LineId(2)).is_empty());
+}
+
+#[test]
+fn routes_go_by_prefix_then_priority() {
+    let directory = Directory::default();
+    for row in
+        [route(1, "", 0), route(2, "+81", 20), route(3, "+81", 10), route(4, "+813", 99), route(5, "110", 0)]
+    {
+        directory.apply(&Change::PutRoute(row));
+    }
+    assert_eq!(ids(&directory.routes_for("+81312345678")), [4, 3, 2, 1]);
+    assert_eq!(ids(&directory.routes_for("+81612345678")), [3, 2, 1]);
+    assert_eq!(ids(&directory.routes_for("110")), [5, 1]);
+    assert_eq!(ids(&directory.routes_for("")), [1]);
+    directory.apply(&Change::PutRoute(route(4, "+49", 0)));
+    directory.apply(&Change::RemoveRoute(RouteId(1)));
+    assert_eq!(ids(&directory.routes_for("+81312345678")), [3, 2]);
+    assert_eq!(ids(&directory.routes()), [4, 3, 2, 5]);
+}
+
+#[test]
+fn replacing_forgets_what_is_gone() {
+    let directory = Directory::default();
+    directory.apply(&Change::PutSite(site(1, "41")));
+    directory.apply(&Change::PutLine(line(1, 1, "101")));
+    directory.apply(&Change::PutNumber(Number::new("+8131", LineId(1)).expect("valid")));
+    directory.apply(&Change::PutRoute(route(1, "", 0)));
+    let contents =
+        Contents { sites: vec![site(2, "42")], lines: vec![line(2, 2, "101")], ..Contents::default() };
+    directory.replace(&contents);
+    assert_eq!(directory.sites().len(), 1);
+    assert!(directory.site_by_code("41").is_none() && directory.line_by_auth_user("s1-101").is_none());
+    assert!(directory.number("+8131").is_none() && directory.routes().is_empty());
+    assert!(directory.line_by_auth_user("s2-101").is_some());
+}

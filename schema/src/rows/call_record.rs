@@ -1,0 +1,152 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{InvalidRow, LineId, TrunkId, check_text, ensure};
+
+/// What stays of a call: written exactly once, for failed calls too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// The call's id, unique over all nodes; a second record of the same id is ignored.
+    pub id: String,
+    /// The node that carried it.
+    pub node: String,
+    /// When it began, in milliseconds since 1970.
+    pub started_at: i64,
+    /// When it was answered, in milliseconds since 1970.
+    pub answered_at: Option<i64>,
+    /// When it ended, in milliseconds since 1970.
+    pub ended_at: Option<i64>,
+    /// Who called.
+    pub caller: String,
+    /// Who was called, as dialled.
+    pub callee: String,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The line that called, or was called from a trunk.
+    pub line: Option<LineId>,
+    /// The trunk that it went over or came from.
+    pub trunk: Option<TrunkId>,
+    /// What became of it.
+    pub result: CallResult,
+    /// The final SIP status that the caller got, when there was one.
+    pub status: Option<u16>,
+    /// Why it ended so, in words.
+    pub reason: String,
+    /// Who ended it.
+    pub ended_by: Option<EndedBy>,
+    /// The media statistics of each leg, as the translator writes them.
+    pub media: serde_json::Value,
+}
+
+impl CallRecord {
+    /// Whether the record may be stored.
+    ///
+    /// # Errors
+    /// The first field that is not valid.
+    pub fn check(&self) -> Result<(), InvalidRow> {
+        ensure(!self.id.is_empty(), "call record id", "", "use the call's id")?;
+        check_text("call record id", &self.id, 256)?;
+        check_text("call record node", &self.node, 128)?;
+        check_text("call record caller", &self.caller, 1024)?;
+        check_text("call record callee", &self.callee, 1024)?;
+        check_text("call record reason", &self.reason, 512)?;
+        let media = self.media.to_string();
+        ensure(media.len() <= 64 * 1024, "call record media", "", "use at most 64 KiB of JSON")?;
+        ensure(!media.contains("\\u0000"), "call record media", "", "leave NUL characters out")
+    }
+
+    /// How long the call was up, in milliseconds; nothing when it was never answered or has not ended.
+    pub fn talked_ms(&self) -> Option<i64> {
+        Some((self.ended_at? - self.answered_at?).max(0))
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// The word for it in the store and in listings.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(word: &str) -> Result<Self, UnknownWord> {
+                match word {
+                    $($word => Ok($name::$variant),)*
+                    _ => Err(UnknownWord { word: word.chars().take(32).collect(), expected: concat!($($word, " ",)*) }),
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// Which way a call went.
+    Direction {
+        /// From a line to a line.
+        Internal = "internal",
+        /// From a line to a trunk.
+        Outbound = "outbound",
+        /// From a trunk to a line.
+        Inbound = "inbound",
+    }
+);
+
+words!(
+    /// What became of a call.
+    CallResult {
+        /// It was answered.
+        Answered = "answered",
+        /// The called party was busy.
+        Busy = "busy",
+        /// Nobody answered in time.
+        NoAnswer = "no_answer",
+        /// The caller gave up.
+        Cancelled = "cancelled",
+        /// The platform, the network or the other side failed.
+        Failed = "failed",
+        /// The called party or a rule said no.
+        Rejected = "rejected",
+    }
+);
+
+words!(
+    /// Who ended a call.
+    EndedBy {
+        /// The caller.
+        Caller = "caller",
+        /// The called party.
+        Callee = "callee",
+        /// The platform: a time-out, a drain, a limit.
+        Platform = "platform",
+    }
+);
+
+/// A word that is none of those expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word {word:?}: expected one of: {expected}")]
+pub struct UnknownWord {
+    /// What was given, shortened.
+    pub word: String,
+    /// The words that are known, separated by blanks.
+    pub expected: &'static str,
+}

@@ -1,0 +1,255 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{InvalidRow, TrunkId, check_id, check_name, ensure, is_digits};
+
+/// A carrier's gateways, with what we accept from them and send to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trunk {
+    /// The row's number.
+    pub id: TrunkId,
+    /// What people call it; unique.
+    pub name: String,
+    /// Where calls are sent, the preferred one first; all of one address family.
+    pub gateways: Vec<Gateway>,
+    /// Where its signalling may come from, beside the gateways themselves.
+    #[serde(default)]
+    pub sources: Vec<IpNet>,
+    /// Where its media may come from.
+    #[serde(default)]
+    pub media_networks: Vec<IpNet>,
+    /// How many calls it may carry at once over the whole platform; nothing means no limit.
+    #[serde(default)]
+    pub max_calls: Option<u32>,
+    /// The largest request sent to it over UDP, in bytes; nothing means the path's own limit.
+    #[serde(default)]
+    pub max_udp_bytes: Option<u32>,
+    /// The caller's number shown to it when the line has none of its own.
+    #[serde(default)]
+    pub default_caller: Option<String>,
+    /// Whether calls are sent to it and taken from it.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+}
+
+impl Trunk {
+    /// A new trunk that takes signalling from its gateways only, and media from nowhere else.
+    ///
+    /// # Errors
+    /// As [`check`](Trunk::check).
+    pub fn new(name: &str, gateways: Vec<Gateway>) -> Result<Trunk, InvalidRow> {
+        let media_networks = gateways.iter().map(|gateway| IpNet::from(gateway.address.ip())).collect();
+        let trunk = Trunk {
+            id: TrunkId::NEW,
+            name: name.to_owned(),
+            gateways,
+            sources: Vec::new(),
+            media_networks,
+            max_calls: None,
+            max_udp_bytes: None,
+            default_caller: None,
+            enabled: true,
+        };
+        trunk.check().map(|()| trunk)
+    }
+
+    /// Whether the trunk may be stored.
+    ///
+    /// # Errors
+    /// The first field that is not valid, with what to give instead.
+    pub fn check(&self) -> Result<(), InvalidRow> {
+        check_id("trunk id", self.id.0)?;
+        check_name("trunk name", &self.name)?;
+        let count = |len: usize| len.to_string();
+        ensure(
+            (1..=16).contains(&self.gateways.len()),
+            "trunk gateways",
+            &count(self.gateways.len()),
+            "give 1 to 16 gateways",
+        )?;
+        for gateway in &self.gateways {
+            let ip = gateway.address.ip();
+            ensure(
+                gateway.address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast(),
+                "trunk gateway",
+                &gateway.to_string(),
+                "use a host's own address and a port",
+            )?;
+            ensure(
+                gateway.family() == self.family(),
+                "trunk gateway",
+                &gateway.to_string(),
+                "use gateways of one address family in a trunk, and a second trunk for the other family",
+            )?;
+        }
+        ensure(
+            self.sources.len() <= 64,
+            "trunk sources",
+            &count(self.sources.len()),
+            "give at most 64 networks",
+        )?;
+        ensure(
+            self.media_networks.len() <= 64,
+            "trunk media networks",
+            &count(self.media_networks.len()),
+            "give at most 64 networks",
+        )?;
+        let udp = self.max_udp_bytes.unwrap_or(1300);
+        ensure(
+            (500..=65_000).contains(&udp),
+            "trunk max_udp_bytes",
+            &udp.to_string(),
+            "use 500 to 65000 bytes",
+        )?;
+        let caller = self.default_caller.as_deref().unwrap_or("0");
+        let digits = caller.strip_prefix('+').unwrap_or(caller);
+        ensure(is_digits(digits, 1, 15), "trunk default caller", caller, "use a number, like +81312345678")
+    }
+
+    /// The address family of its gateways.
+    pub fn family(&self) -> Family {
+        self.gateways.first().map_or(Family::V4, Gateway::family)
+    }
+
+    /// Whether signalling from this address may be the trunk's.
+    pub fn may_signal_from(&self, ip: IpAddr) -> bool {
+        self.gateways.iter().any(|gateway| gateway.address.ip() == ip)
+            || self.sources.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether media from this address may be the trunk's.
+    pub fn may_send_media_from(&self, ip: IpAddr) -> bool {
+        self.media_networks.iter().any(|net| net.contains(&ip))
+    }
+}
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Where a trunk's calls are sent. Written `udp:192.0.2.1:5060`; the transport and the port may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Gateway {
+    /// How.
+    pub transport: GatewayTransport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// How a gateway is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GatewayTransport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+impl Gateway {
+    /// The family of its address.
+    pub fn family(&self) -> Family {
+        if self.address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+impl From<SocketAddr> for Gateway {
+    fn from(address: SocketAddr) -> Self {
+        Gateway { transport: GatewayTransport::Udp, address }
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.transport {
+            GatewayTransport::Udp => "udp",
+            GatewayTransport::Tcp => "tcp",
+        };
+        write!(f, "{transport}:{}", self.address)
+    }
+}
+
+/// Text that names no gateway.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no gateway: write an address and a port, like 192.0.2.1:5060 or tcp:[2001:db8::1]:5060")]
+pub struct BadGateway(String);
+
+impl FromStr for Gateway {
+    type Err = BadGateway;
+
+    fn from_str(text: &str) -> Result<Self, BadGateway> {
+        let (transport, rest) = if let Some(rest) = text.strip_prefix("tcp:") {
+            (GatewayTransport::Tcp, rest)
+        } else {
+            (GatewayTransport::Udp, text.strip_prefix("udp:").unwrap_or(text))
+        };
+        let bare = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
+        let address =
+            rest.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
+        match address {
+            Ok(address) => Ok(Gateway { transport, address }),
+            Err(_) => Err(BadGateway(text.chars().take(80).collect())),
+        }
+    }
+}
+
+impl Serialize for Gateway {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Gateway {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// RFC 3261 §19.1.2.
+const DEFAULT_PORT: u16 = 5060;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(text: &str) -> Gateway {
+        text.parse().expect("a gateway")
+    }
+
+    #[test]
+    fn gateways_are_read_and_written() {
+        assert_eq!(gateway("192.0.2.1").to_string(), "udp:192.0.2.1:5060");
+        assert_eq!(gateway("tcp:[2001:db8::1]:5070").to_string(), "tcp:[2001:db8::1]:5070");
+        assert_eq!(gateway("[2001:db8::1]").to_string(), "udp:[2001:db8::1]:5060");
+        assert_eq!(gateway("2001:db8::1").to_string(), "udp:[2001:db8::1]:5060");
+        for bad in ["", "gw.example.net", "192.0.2.1:port", "tls:192.0.2.1"] {
+            assert!(bad.parse::<Gateway>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_trunk_has_one_family() {
+        let trunk = Trunk::new("carrier", vec![gateway("192.0.2.1"), gateway("192.0.2.2")]).expect("valid");
+        assert_eq!(trunk.family(), Family::V4);
+        assert!(
+            trunk.may_signal_from([192, 0, 2, 2].into()) && !trunk.may_signal_from([192, 0, 2, 3].into())
+        );
+        assert!(trunk.may_send_media_from([192, 0, 2, 1].into()));
+        assert!(Trunk::new("carrier", vec![gateway("192.0.2.1"), gateway("2001:db8::1")]).is_err());
+        assert!(Trunk::new("carrier", vec![]).is_err());
+        assert!(Trunk::new("carrier", vec![gateway("192.0.2.1:0")]).is_err());
+    }
+}
