@@ -26,13 +26,11 @@ struct Splice {
     kind: Kind,
 }
 
-/// What a splice does; in the order in which splices of one place are written.
+/// What a splice does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Inserts a line after the others of its name.
-    After(Name),
-    /// Inserts a line before the others of its name.
-    Before(Name),
+    /// Inserts a line of this name.
+    Line(Name),
     /// Replaces a range, or removes it. Ranges never overlap one another.
     Over,
 }
@@ -54,18 +52,18 @@ impl Edit<'_> {
     }
 
     /// Puts a value before all others of its name, as a line of its own; at the head of the headers when there is none.
-    /// The value prepended last stands first.
+    /// Several stand in the order of the calls.
     pub fn prepend(&mut self, name: Name, value: impl Display) -> &mut Self {
         let first = self.message.lines(name).next().or(self.message.headers.first());
         let at = first.map_or(self.message.head_end, |header| header.line.start);
-        self.insert(at, Kind::Before(name), name, value)
+        self.insert(at, name, value)
     }
 
     /// Puts a value after all others of its name, as a line of its own; at the end of the headers when there is none.
     pub fn append(&mut self, name: Name, value: impl Display) -> &mut Self {
         let last = self.message.lines(name).last().or(self.message.headers.last());
         let at = last.map_or(self.message.head_end, |header| header.line.end);
-        self.insert(at, Kind::After(name), name, value)
+        self.insert(at, name, value)
     }
 
     /// Gives the header this one value: the first line's is replaced, further lines go; appended when there is none.
@@ -159,14 +157,10 @@ impl Edit<'_> {
         };
         let added: usize = self.splices.iter().map(|splice| splice.text.len()).sum();
         let mut bytes = BytesMut::with_capacity(head.len() + added + body.len());
-        let mut order: Vec<(usize, &Splice)> = self.splices.iter().enumerate().collect();
-        order.sort_by_key(|(at, splice)| match splice.kind {
-            Kind::After(_) => (splice.span.start, 0, *at),
-            Kind::Before(_) => (splice.span.start, 1, usize::MAX - at),
-            Kind::Over => (splice.span.start, 2, *at),
-        });
+        // The sort is stable: at one place, insertions stand before what is replaced, in the order of the calls.
+        self.splices.sort_by_key(|splice| (splice.span.start, splice.kind == Kind::Over));
         let mut at = 0;
-        for (_, splice) in order {
+        for splice in &self.splices {
             let range = splice.span.range();
             bytes.extend_from_slice(head.get(at..range.start).unwrap_or_default());
             bytes.extend_from_slice(splice.text.as_bytes());
@@ -177,10 +171,10 @@ impl Edit<'_> {
         reindex(bytes.freeze(), self.message)
     }
 
-    fn insert(&mut self, at: u32, kind: Kind, name: Name, value: impl Display) -> &mut Self {
+    fn insert(&mut self, at: u32, name: Name, value: impl Display) -> &mut Self {
         let mut text = lex::one_line(format!("{name}: {value}"));
         text.push_str("\r\n");
-        self.splices.push(Splice { span: Span { start: at, end: at }, text, kind });
+        self.splices.push(Splice { span: Span { start: at, end: at }, text, kind: Kind::Line(name) });
         self
     }
 
@@ -193,7 +187,7 @@ impl Edit<'_> {
 
     /// Forgets what was inserted under a name.
     fn take_back(&mut self, name: Name) {
-        self.splices.retain(|earlier| ![Kind::Before(name), Kind::After(name)].contains(&earlier.kind));
+        self.splices.retain(|earlier| earlier.kind != Kind::Line(name));
     }
 }
 
@@ -285,7 +279,7 @@ mod tests {
         let both = route(message.edit().remove_first(Name::Route, 1).replace_first(Name::Route, "x"));
         assert_eq!(both, ["x,<sip:r2>", "<sip:r3>"]);
         let two = route(
-            message.edit().prepend(Name::Route, "b").prepend(Name::Route, "a").remove_first(Name::Route, 3),
+            message.edit().prepend(Name::Route, "a").prepend(Name::Route, "b").remove_first(Name::Route, 3),
         );
         assert_eq!(two, ["a", "b"]);
     }
@@ -303,7 +297,7 @@ mod tests {
         let text = "SIP/2.0 200 OK\r\n\r\nbody";
         let message = Message::parse(Bytes::from_static(text.as_bytes()), &Limits::default()).unwrap();
         let edited = message.edit().prepend(Name::Via, "v").append(Name::To, "t").finish();
-        assert_eq!(self::text(&edited), "SIP/2.0 200 OK\r\nTo: t\r\nVia: v\r\n\r\nbody");
+        assert_eq!(self::text(&edited), "SIP/2.0 200 OK\r\nVia: v\r\nTo: t\r\n\r\nbody");
     }
 
     #[test]

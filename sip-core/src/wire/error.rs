@@ -47,12 +47,6 @@ pub enum ParseError {
     /// Content-Length is no number, or two differ.
     #[error("Content-Length is not a valid number")]
     ContentLength,
-    /// A header that may be there once only is there twice.
-    #[error("there are two {name} headers")]
-    Repeated {
-        /// Which header.
-        name: Name,
-    },
     /// Fewer body bytes than Content-Length promises.
     #[error("the body has {actual} bytes, and Content-Length says {declared}")]
     BodyTooShort {

@@ -215,6 +215,7 @@ impl Message {
     }
 
     pub(super) fn lines(&self, name: Name) -> impl Iterator<Item = &HeaderSpan> {
+        let name = name.canonical();
         self.headers.iter().filter(move |header| match (name, header.known) {
             (Name::Other(text), None) => self.slice(header.name).eq_ignore_ascii_case(text.as_bytes()),
             (name, Some(known)) => name == known,

@@ -16,7 +16,7 @@ pub(super) fn message(bytes: Bytes, limits: &Limits) -> Result<Message, Malforme
     let first = line_at(&bytes, begin).ok_or(fatal(ParseError::Unterminated))?;
     let (start, fault) = start_line(&bytes, begin, first.end).ok_or(fatal(ParseError::StartLine))?;
 
-    let mut notes = Notes { fault, declared: None, vias: 0, single: 0 };
+    let mut notes = Notes { fault, declared: None, vias: 0 };
     if first.bare_cr {
         notes.fault(ParseError::StartLine);
     }
@@ -109,8 +109,6 @@ struct Notes {
     declared: Option<usize>,
     /// Via values so far.
     vias: usize,
-    /// Which of [`SINGLE`] were there.
-    single: u8,
 }
 
 impl Notes {
@@ -131,21 +129,10 @@ impl Notes {
                     self.fault(ParseError::TooManyVias { limit: limits.max_vias });
                 }
             }
-            Some(name) => {
-                if let Some(at) = SINGLE.iter().position(|single| *single == name) {
-                    if self.single & 1 << at != 0 {
-                        self.fault(ParseError::Repeated { name });
-                    }
-                    self.single |= 1 << at;
-                }
-            }
-            None => {}
+            _ => {}
         }
     }
 }
-
-/// Headers of which a second one is a fault: whoever reads the other one sees another transaction or dialog (RFC 4475 §3.3.8).
-const SINGLE: [Name; 5] = [Name::From, Name::To, Name::CallId, Name::CSeq, Name::MaxForwards];
 
 fn note_length(declared: &mut Option<usize>, value: &[u8]) -> Result<(), ParseError> {
     let length = std::str::from_utf8(value)
@@ -306,8 +293,6 @@ mod tests {
         assert_eq!(fault("l: 3", "l: 3\r\nContent-Length: 4"), ParseError::ContentLength);
         assert_eq!(fault("l: 3", "l: +3"), ParseError::ContentLength);
         assert_eq!(fault("l: 3", "l: 3\r\n 4"), ParseError::ContentLength);
-        assert_eq!(fault("Call-ID: x1", "Call-ID: x1\r\ni: x2"), ParseError::Repeated { name: Name::CallId });
-        assert_eq!(fault("CSeq: 1", "CSeq: 2 BYE\r\nCSeq: 1"), ParseError::Repeated { name: Name::CSeq });
         assert_eq!(fault("Subject: f", "Subject: f\rVia: x"), ParseError::HeaderLine { line: 6 });
         assert_eq!(fault("Subject: f", "Subject\r\n : f"), ParseError::HeaderLine { line: 6 });
         assert_eq!(fault("\r\nv:", "\r\n v:"), ParseError::HeaderLine { line: 1 });
