@@ -4,6 +4,7 @@ mod calls;
 mod hostile;
 mod lossy;
 mod media;
+mod raw;
 mod registration;
 mod server;
 
