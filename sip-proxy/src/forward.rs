@@ -18,7 +18,7 @@ use crate::path::Path;
 use crate::refusal::Refusal;
 use crate::target::Target;
 use crate::telemetry;
-use crate::validate::{MAX_BREADTH, validate};
+use crate::validate::validate;
 
 /// What is needed to forward a request.
 pub(crate) struct Forwarding {
@@ -244,7 +244,7 @@ impl ProxyCore {
             }
         }
         if let Some(breadth) = forwarding.breadth {
-            edit.set(MAX_BREADTH, breadth);
+            edit.set(Name::MaxBreadth, breadth);
         }
         if !target.trusted && wants_privacy(base) {
             edit.remove(Name::PAssertedIdentity);

@@ -1,10 +1,12 @@
 //! One phone calls another.
 
 use schema::{CallResult, Direction, EndedBy};
+use sip_core::core::Core;
 use sip_core::wire::header::{MaxForwards, PAssertedIdentity, RecordRoute, Via};
 use sip_core::wire::{Method, Name};
 
 use super::harness::*;
+use crate::settings::Settings;
 
 /// A calls B, who answers. Gives A's INVITE and the 200 as A got it.
 fn established(harness: &mut Harness) -> (sip_core::wire::Message, sip_core::wire::Message) {
@@ -49,8 +51,6 @@ fn from_invite_to_bye() {
     assert!(harness.core.contexts.is_empty() && harness.core.by_client.is_empty());
     assert!(harness.core.by_server.is_empty());
 }
-
-use sip_core::core::Core;
 
 #[test]
 fn what_the_callee_gets() {
@@ -124,12 +124,18 @@ fn an_answer_that_crosses_the_cancel_reaches_the_caller() {
     harness.deliver(B, &answer(&received, 200, B));
     harness.expect(A, 200);
     // Even after the caller was told that the call is over.
-    let mut harness = Harness::new();
+    let mut settings = Settings::for_tests();
+    settings.timers.cancelled = std::time::Duration::from_secs(5);
+    let mut harness = Harness::with(settings);
+    harness.bind(2, "sip:102@[2001:db8:1::102]:5060", 1000, B);
     let invite = harness.call(A, "s1-101", "sip:102@s1.example.net");
     let received = harness.expect_request(B, &Method::Invite);
     harness.deliver(B, &answer(&received, 180, B));
+    harness.expect(A, 180);
     harness.deliver(A, &cancel_of(&invite));
-    harness.wait(32.0);
+    harness.expect(A, 200);
+    harness.wait(5.1);
+    harness.expect(A, 487);
     harness.forget();
     harness.deliver(B, &answer(&received, 200, B));
     harness.expect(A, 200);

@@ -209,6 +209,11 @@ impl Harness {
         assert!(sent.is_empty(), "{sent:?}");
     }
 
+    /// Whether something was sent to this address and not taken yet.
+    pub(crate) fn has_sent(&self, to: &str) -> bool {
+        self.sent.iter().any(|(transmit, _)| transmit.flow.remote == addr(to))
+    }
+
     /// Forgets what was sent: retransmissions.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();

@@ -42,13 +42,14 @@ fn privacy_does_not_hide_the_caller_from_the_translator() {
 #[test]
 fn another_translator_stands_in() {
     let mut harness = Harness::new();
-    harness.call(A, "s1-101", "sip:0312345678@s1.example.net");
+    let invite = harness.call(A, "s1-101", "sip:0312345678@s1.example.net");
     let received = harness.expect_request(TRANSLATOR_2, &Method::Invite);
     harness.deliver(TRANSLATOR_2, &answer(&received, 503, TRANSLATOR_2));
     harness.expect_nothing(A);
     let received = harness.expect_request(TRANSLATOR_1, &Method::Invite);
     harness.deliver(TRANSLATOR_1, &answer(&received, 486, TRANSLATOR_1));
-    harness.expect(A, 486);
+    let busy = harness.expect(A, 486);
+    harness.deliver(A, &ack_of_failure(&invite, &busy));
     // One that is silent is passed over soon.
     harness.forget();
     harness.call(A, "s1-101", "sip:0312345678@s1.example.net");

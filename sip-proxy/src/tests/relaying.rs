@@ -1,6 +1,5 @@
 //! Strangers, forgers and loops.
 
-use sip_core::core::Core;
 use sip_core::wire::{Message, Method, Name, Uri};
 
 use super::harness::*;
@@ -134,20 +133,23 @@ fn hops_are_counted() {
 #[test]
 fn a_loop_ends_and_a_spiral_does_not() {
     let mut harness = Harness::new();
-    // The line's contact points back at its own address-of-record.
-    harness.locations.remove_line(schema::LineId(2));
-    harness.bind(2, "sip:102@s1.example.net", 1000, TRANSLATOR_1);
-    harness.call(A, "s1-101", "sip:102@s1.example.net");
-    let looped = harness.expect_request(TRANSLATOR_1, &Method::Invite);
-    // It comes back unchanged but for a Via.
-    let via = looped
-        .edit()
-        .prepend(Name::Via, format_args!("SIP/2.0/UDP {TRANSLATOR_1};branch=z9hG4bKback"))
-        .finish();
-    harness.deliver(TRANSLATOR_1, &via);
-    // With our credentials and identity changes it is a spiral the first time, a loop when its number is the same.
-    let response = harness.take(TRANSLATOR_1);
-    assert!(matches!(response.status().map(|s| s.code()), Some(482 | 404)), "{response:?}");
+    // The number's line points back at the number, by way of the translator.
+    let number = "sip:+81355550201@[2001:db8::1]:5060";
+    harness.locations.remove_line(schema::LineId(4));
+    harness.bind(4, number, 1000, TRANSLATOR_1);
+    let invite = harness.request(&Method::Invite, TRANSLATOR_2, "x@x.invalid", number);
+    harness.deliver(TRANSLATOR_2, &invite);
+    harness.expect(TRANSLATOR_2, 100);
+    let received = harness.expect_request(TRANSLATOR_1, &Method::Invite);
+    let via = |branch| format!("SIP/2.0/UDP {TRANSLATOR_1};branch=z9hG4bK{branch}");
+    let looped = received.edit().prepend(Name::Via, via("loop")).finish();
+    assert_eq!(status(&mut harness, TRANSLATOR_1, &looped), 482);
+    // The same call with another target is a spiral, as when a phone forwards it.
+    harness.bind(4, "sip:201@[2001:db8:2::201]:5060", 1000, C);
+    let elsewhere = "sip:+81355550201@centrex6.example".parse::<Uri>().unwrap();
+    let spiral = received.edit().request_uri(elsewhere).prepend(Name::Via, via("spiral")).finish();
+    assert_eq!(status(&mut harness, TRANSLATOR_1, &spiral), 100);
+    harness.expect_request(C, &Method::Invite);
 }
 
 #[test]
@@ -180,5 +182,6 @@ fn a_wrong_password() {
     harness.deliver(A, &ack_of_failure(&invite, &challenge));
     let wrong = harness.authorize(&invite, &challenge, "s1-101", "guess");
     assert_eq!(status(&mut harness, A, &wrong), 403);
-    let _ = harness.core.active();
+    harness.expect_nothing(B);
+    assert_eq!(harness.core.contexts.len(), 0);
 }
