@@ -1,13 +1,12 @@
 //! The demo's stage: the platform on an embedded store, two dorms of six phones, and a gateway.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::Context;
 use node::config::Config;
 use node::listener::Listener;
 use schema::{CallQuery, CallRecord};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use user_agent::{Gateway, GatewayConfig, Phone, PhoneConfig};
 
@@ -127,12 +126,12 @@ impl Stage {
         )
     }
 
-    pub(super) async fn close(self) {
+    pub(super) async fn close(self) -> anyhow::Result<()> {
         for phone in self.dorms.iter().flatten() {
             phone.hangup_all().await;
         }
         self.gateway.hangup_all().await;
-        self.platform.stop().await;
+        self.platform.stop().await
     }
 }
 
@@ -167,7 +166,7 @@ fn config(args: &DemoArgs, folder: &TempDir) -> Config {
     config.node.key_file = folder.path().join("key");
     config.node.admin_socket = folder.path().join(SOCKET);
     config.node.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.store.url = node::config::StoreUrl::Sqlite(folder.path().join("centrex6.sqlite"));
+    config.store.url = node::config::StoreUrl::sqlite_in(folder.path());
     let (v6, v4) = (IpAddr::from(args.address), IpAddr::from(args.trunk_address));
     let listen = SocketAddr::new(v6, args.port);
     config.registrar_proxy.listen = vec![Listener::udp(listen), Listener::tcp(listen)];

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
-use schema::{Change, Directory, Ha1Set, Line, Password, Rights};
+use schema::secret::{self, Ha1Set, Password};
+use schema::{Change, Directory, Line, Rights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -82,7 +83,7 @@ impl LineOperation {
                 let made = password.is_none();
                 let password = match password {
                     Some(password) => Password::new(password),
-                    None => Password::generate()?,
+                    None => secret::generate_password()?,
                 };
                 let ha1 = Ha1Set::of(&auth_user, &office.realm, &password);
                 let sealed = office.key_file.seal(&auth_user, &password)?;
@@ -103,10 +104,9 @@ impl LineOperation {
                 Ok(Reply::Done { message, item })
             }
             LineOperation::List { site } => {
-                let mut lines = match site {
-                    Some(site) => office.directory.lines_of_site(site::find(&office.directory, &site)?.id),
-                    None => office.directory.lines(),
-                };
+                let site = site.map(|key| site::find(&office.directory, &key)).transpose()?;
+                let mut lines = office.directory.lines();
+                lines.retain(|line| site.as_ref().is_none_or(|site| site.id == line.site));
                 lines.sort_by(|one, two| (one.site.0, &one.extension).cmp(&(two.site.0, &two.extension)));
                 let rows = lines.iter().map(|line| shown(line, &office.directory)).collect();
                 let columns = [("LINE", "auth_user"), ("ADDRESS", "address"), ("NAME", "display_name"), ("NUMBERS", "numbers")];

@@ -15,14 +15,15 @@ mod trunk;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use schema::{Change, Directory, KeyFile, Store, StoreError, Writer};
+use schema::secret::{KeyFile, SecretError};
+use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
 pub use call::CallOperation;
 pub use line::LineOperation;
 pub use node::{Live, NodeOperation};
 pub use number::NumberOperation;
-pub use reply::{Column, Reply};
+pub use reply::Reply;
 pub use route::RouteOperation;
 pub use site::SiteOperation;
 pub use trunk::TrunkOperation;
@@ -77,7 +78,7 @@ pub enum OperationError {
     },
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
-    Seal(#[from] schema::SecretError),
+    Seal(#[from] SecretError),
     /// The store took the change and did not say what it wrote.
     #[error("the store gave no row back")]
     NoRow,
@@ -100,6 +101,17 @@ pub struct Office {
 }
 
 impl Operation {
+    /// Reads the words of a command line, without the program's name.
+    pub fn from_words(words: &[&str]) -> Result<Operation, clap::Error> {
+        #[derive(clap::Parser)]
+        #[command(no_binary_name = true)]
+        struct Words {
+            #[command(subcommand)]
+            operation: Operation,
+        }
+        <Words as clap::Parser>::try_parse_from(words).map(|words| words.operation)
+    }
+
     /// Carries it out.
     pub async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
@@ -117,7 +129,7 @@ impl Operation {
 impl Office {
     /// Writes one change; gives it back as it stands on disk, with the id that the store gave.
     async fn write(&self, change: Change) -> Result<Change, OperationError> {
-        let mut written = self.writer.write(vec![change]).await?;
+        let mut written = self.writer.save_each(vec![change]).await?;
         Ok(written.pop().ok_or(OperationError::NoRow)??)
     }
 }

@@ -51,7 +51,7 @@ impl Platform {
         let health = Health::starting(&shutdown);
         let admin_server = AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
         let foundation = Foundation::lay(config).await?;
-        let started = start_roles(config, &foundation, &shutdown).await;
+        let started = start_roles(config, &foundation, &shutdown);
         let (listeners, workers) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -141,17 +141,17 @@ pub async fn operate_offline(config: &Config, operation: Operation) -> anyhow::R
 }
 
 /// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
-async fn start_roles(
+fn start_roles(
     config: &Config,
     foundation: &Foundation,
     shutdown: &Shutdown,
 ) -> anyhow::Result<(Listeners, Vec<Workers>)> {
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown).await?),
+        true => Some(Bound::proxy(config, shutdown)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown).await?),
+        true => Some(Bound::translator(config, shutdown)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -170,7 +170,7 @@ async fn start_roles(
 /// What the running node tells of itself.
 fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live {
     let locations = Arc::clone(&foundation.locations);
-    let calls = Arc::clone(&foundation.calls);
+    let calls = foundation.calls();
     let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
     let listeners = json!({
         "registrar_proxy": texts(&listeners.proxy),
@@ -180,7 +180,7 @@ fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live
     let state = move || {
         json!({
             "registered_lines": locations.lines(),
-            "calls": calls.load(std::sync::atomic::Ordering::Relaxed),
+            "calls": calls(),
             "listeners": listeners,
         })
     };
