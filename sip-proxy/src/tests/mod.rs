@@ -4,5 +4,6 @@ mod calls;
 mod forking;
 mod harness;
 mod limits;
+mod nonsense;
 mod outside;
 mod relaying;
