@@ -1,1 +1,20 @@
 //! The async shell: configuration, telemetry, sockets, workers, lifecycle.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`config`] | the TOML file, its overrides, and validated types |
+//! | [`telemetry`] | logs, metrics, the admin port, masking |
+//! | [`worker`] | threads that drive a [`Core`](sip_core::core::Core) with sockets and timers |
+//! | [`world`] | how a core's questions are answered |
+//! | [`lifecycle`] | phases, signals, drain and an orderly end |
+//! | [`socket`] | datagram sockets in batches |
+//! | [`listener`] | a transport and an address |
+
+pub mod config;
+pub mod lifecycle;
+pub mod listener;
+pub mod socket;
+mod stream;
+pub mod telemetry;
+pub mod worker;
+pub mod world;

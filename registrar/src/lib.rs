@@ -1,1 +1,15 @@
-//! Bindings, digest policy and location lookup.
+//! Who is where: bindings, digest policy and location lookup.
+//!
+//! Three parts that the proxy's core embeds: [`Locations`], shared by every worker of the process, knows where each line can
+//! be reached; the [`Gatekeeper`] decides who may speak; the [`Registrar`] turns a REGISTER into changes to store. A REGISTER
+//! that creates or extends what is stored is answered only after the change is on disk.
+
+mod gatekeeper;
+mod locations;
+mod register;
+mod settings;
+
+pub use gatekeeper::{Admission, Gatekeeper, Kind};
+pub use locations::Locations;
+pub use register::{Registrar, Step};
+pub use settings::Settings;

@@ -10,12 +10,17 @@
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
-//! | [`flow`], [`ids`] | ground-floor values: where bytes travel, and what identifies things |
+//! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
+pub mod clock;
 pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+pub mod owner;
+#[doc(hidden)]
+pub mod testing;
 pub mod transaction;
 pub mod wire;

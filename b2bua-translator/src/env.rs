@@ -1,0 +1,302 @@
+//! What a call works with: the transactions, the identifiers, the questions, and who owns what.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schema::{Directory, Gateway};
+use sip_core::core::{Output, TimerId, Token};
+use sip_core::dialog::{Dialog, DialogId};
+use sip_core::flow::{Flow, Transport};
+use sip_core::ids::IdSource;
+use sip_core::transaction::{ClientId, Layer, ServerId};
+use sip_core::wire::header::{NameAddr, Reason, Via};
+use sip_core::wire::{Message, Method, Name, SipUri, StatusCode};
+use tracing::{debug, warn};
+
+use crate::question::{Question, Side};
+use crate::record::Clock;
+use crate::settings::{Face, Settings};
+use crate::trunks::TrunkStates;
+
+/// Names a call within one worker; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct CallKey(pub(crate) u64);
+
+/// Everything of a worker that is not a call.
+pub(crate) struct Env {
+    pub(crate) now: Instant,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) trunks: Arc<TrunkStates>,
+    pub(crate) clock: Clock,
+    pub(crate) layer: Layer,
+    pub(crate) ids: IdSource,
+    pub(crate) out: VecDeque<Output<Question>>,
+    questions: HashMap<Token, CallKey>,
+    next_token: u64,
+    servers: HashMap<ServerId, CallKey>,
+    clients: HashMap<ClientId, Client>,
+    dialogs: HashMap<LocalEnd, (CallKey, Side)>,
+}
+
+/// Our end of a dialog, early ones and all forks alike: Call-ID and our tag.
+pub(crate) type LocalEnd = (String, String);
+
+/// A client transaction of ours.
+struct Client {
+    owner: Owner,
+    /// The INVITE, so that any 2xx to it can be ended properly.
+    invite: Option<Message>,
+    /// ACKs for 2xx that nobody wanted, by the tag of their sender: each may be asked for again.
+    reaped: Vec<(String, Message, Flow)>,
+}
+
+/// Whose a client transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A call's, sent on this side.
+    Call(CallKey, Side),
+    /// The keep-alive's.
+    KeepAlive(Gateway),
+    /// Nobody's any more: a 2xx to it is acknowledged and ended with BYE.
+    Nobody,
+}
+
+/// The timers of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// No provisional response from a gateway.
+    Connect = 0,
+    /// Rings too long.
+    Ring = 1,
+    /// Lasts too long.
+    Limit = 2,
+    /// Time to send the 2xx to the caller again.
+    CallerAnswer = 3,
+    /// Time to send the 2xx to the called party again.
+    CalleeAnswer = 4,
+    /// Time to try a re-INVITE again after 491.
+    Glare = 5,
+    /// The world takes too long to answer at the end of the call.
+    Closing = 6,
+}
+
+impl Alarm {
+    pub(crate) fn answer(side: Side) -> Alarm {
+        match side {
+            Side::Caller => Alarm::CallerAnswer,
+            Side::Callee => Alarm::CalleeAnswer,
+        }
+    }
+
+    const ALL: [Alarm; 7] = [
+        Alarm::Connect,
+        Alarm::Ring,
+        Alarm::Limit,
+        Alarm::CallerAnswer,
+        Alarm::CalleeAnswer,
+        Alarm::Glare,
+        Alarm::Closing,
+    ];
+}
+
+impl Env {
+    pub(crate) fn new(
+        now: Instant,
+        clock: Clock,
+        settings: Arc<Settings>,
+        directory: Arc<Directory>,
+        trunks: Arc<TrunkStates>,
+        ids: IdSource,
+    ) -> Env {
+        Env {
+            now,
+            layer: Layer::new(settings.transaction.clone()),
+            settings,
+            directory,
+            trunks,
+            clock,
+            ids,
+            out: VecDeque::new(),
+            questions: HashMap::new(),
+            next_token: 0,
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            dialogs: HashMap::new(),
+        }
+    }
+
+    /// Asks the world on behalf of a call.
+    pub(crate) fn ask(&mut self, call: CallKey, question: Question) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.questions.insert(token, call);
+        self.out.push_back(Output::Ask(token, question));
+    }
+
+    /// The call that asked; each question is answered once.
+    pub(crate) fn take_question(&mut self, token: Token) -> Option<CallKey> {
+        self.questions.remove(&token)
+    }
+
+    /// Arms, moves or disarms a timer of a call.
+    pub(crate) fn set_alarm(&mut self, call: CallKey, alarm: Alarm, at: Option<Instant>) {
+        self.out.push_back(Output::SetTimer(TimerId((call.0 << ALARM_BITS) | alarm as u64), at));
+    }
+
+    /// Arms a timer of a call.
+    pub(crate) fn alarm_in(&mut self, call: CallKey, alarm: Alarm, after: Duration) {
+        self.set_alarm(call, alarm, Some(self.now + after));
+    }
+
+    /// A Via of ours for a new request.
+    pub(crate) fn via(&mut self, flow: &Flow, face: Face) -> Via {
+        Via::new(flow.transport, face.signalling, &self.ids.branch())
+    }
+
+    /// Sends a request. `None` when the transaction table is full.
+    pub(crate) fn request(&mut self, owner: Owner, request: Message, flow: Flow) -> Option<ClientId> {
+        let invite = request.is(&Method::Invite).then(|| request.clone());
+        match self.layer.request(self.now, request, flow) {
+            Ok(client) => {
+                self.clients.insert(client, Client { owner, invite, reaped: Vec::new() });
+                Some(client)
+            }
+            Err(overflow) => {
+                warn!(%overflow, "a request cannot be sent");
+                None
+            }
+        }
+    }
+
+    /// Whose a client transaction is.
+    pub(crate) fn owner_of(&self, client: ClientId) -> Option<Owner> {
+        self.clients.get(&client).map(|client| client.owner)
+    }
+
+    /// Gives an INVITE up: it is cancelled, and should a 2xx come nevertheless, that is ended.
+    pub(crate) fn abandon(&mut self, client: ClientId, reasons: &[Reason]) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.owner = Owner::Nobody;
+        }
+        self.layer.cancel(self.now, client, reasons.first());
+    }
+
+    /// INVITEs that were given up and are not over yet.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.clients.values().filter(|client| client.owner == Owner::Nobody).count()
+    }
+
+    /// Acknowledges and ends what a 2xx that nobody wants has begun (RFC 3261 §13.2.2.4).
+    pub(crate) fn reap(&mut self, client: ClientId, response: &Message, flow: Flow) {
+        let tag = response.to_tag().unwrap_or_default();
+        let Some(entry) = self.clients.get(&client) else { return };
+        if let Some((_, ack, flow)) = entry.reaped.iter().find(|(known, ..)| *known == tag) {
+            self.layer.send(ack, *flow);
+            return;
+        }
+        let Some(invite) = entry.invite.as_ref().filter(|_| entry.reaped.len() < MAX_FORKS) else { return };
+        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else { return };
+        debug!(client = ?client, "ending an answer that came too late");
+        let flow = self.way(&dialog, flow);
+        let local = flow.local;
+        let via = |env: &mut Env| Via::new(flow.transport, local, &env.ids.branch());
+        let ack = dialog.ack(via(self), cseq.number).finish();
+        self.layer.send(&ack, flow);
+        let bye = dialog.request(&Method::Bye, via(self), None).finish();
+        self.request(Owner::Nobody, bye, flow);
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.reaped.push((tag, ack, flow));
+        }
+    }
+
+    pub(crate) fn client_ended(&mut self, client: ClientId) {
+        self.clients.remove(&client);
+    }
+
+    /// Notes that a call owns a server transaction.
+    pub(crate) fn own_server(&mut self, server: ServerId, call: CallKey) {
+        self.servers.insert(server, call);
+    }
+
+    pub(crate) fn call_of_server(&self, server: ServerId) -> Option<CallKey> {
+        self.servers.get(&server).copied()
+    }
+
+    pub(crate) fn server_ended(&mut self, server: ServerId) {
+        self.servers.remove(&server);
+    }
+
+    /// Notes that a call owns our end of a dialog.
+    pub(crate) fn own_dialog(&mut self, end: LocalEnd, call: CallKey, side: Side) {
+        self.dialogs.insert(end, (call, side));
+    }
+
+    /// The call that a request inside a dialog belongs to.
+    pub(crate) fn call_of_dialog(&self, request: &Message) -> Option<(CallKey, Side)> {
+        let id = DialogId::of_request(request)?;
+        self.dialogs.get(&(id.call_id, id.local_tag)).copied()
+    }
+
+    /// Forgets a call that is over.
+    pub(crate) fn forget(&mut self, call: CallKey, ends: impl IntoIterator<Item = LocalEnd>) {
+        for end in ends {
+            self.dialogs.remove(&end);
+        }
+        for alarm in Alarm::ALL {
+            self.set_alarm(call, alarm, None);
+        }
+    }
+
+    /// Refuses a request outside any call, or one that changes nothing in its call.
+    pub(crate) fn refuse(&mut self, server: ServerId, status: StatusCode, headers: &[(Name, String)]) {
+        self.layer.respond_simple(self.now, server, status, headers);
+    }
+
+    /// A Retry-After of some seconds, so that not all come back at once (RFC 3261 §14.2).
+    pub(crate) fn soon(&mut self) -> (Name, String) {
+        (Name::RetryAfter, (self.ids.next_u64() % 10 + 1).to_string())
+    }
+
+    /// Where the next request of a dialog goes: the address in its route set or target when it is one of our family, else
+    /// back where the dialog came from. A host name is not looked up: any of the peer's nodes takes the request by its
+    /// Route. On the inside only the configured proxies are spoken to.
+    pub(crate) fn way(&self, dialog: &Dialog, known: Flow) -> Flow {
+        let uri = dialog.next_hop().sip();
+        let Some(address) = uri.and_then(|uri| uri.socket_addr()) else { return known };
+        let transport = uri.and_then(|uri| uri.transport()).unwrap_or(Transport::Udp);
+        let usable = address.is_ipv4() == known.local.is_ipv4()
+            && !address.ip().is_unspecified()
+            && !address.ip().is_multicast()
+            && matches!(transport, Transport::Udp | Transport::Tcp);
+        let proxies = &self.settings.proxies;
+        let inside = proxies.contains(&known.remote) && !proxies.contains(&address);
+        if !usable || inside || (address == known.remote && transport == known.transport) {
+            return known;
+        }
+        Flow { transport, remote: address, local: known.local, connection: None }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.questions.is_empty() && self.dialogs.is_empty()
+    }
+}
+
+/// What a timer of ours means.
+pub(crate) fn alarm_of(timer: TimerId) -> Option<(CallKey, Alarm)> {
+    let kind = timer.0 & ((1 << ALARM_BITS) - 1);
+    let alarm = Alarm::ALL.into_iter().find(|alarm| *alarm as u64 == kind)?;
+    Some((CallKey(timer.0 >> ALARM_BITS), alarm))
+}
+
+/// Our Contact on a face.
+pub(crate) fn contact(face: Face, transport: Transport) -> NameAddr {
+    NameAddr::new(SipUri::of_address(face.signalling, transport))
+}
+
+/// The low bits of a timer that tell a call's timers apart; its own timers have the top bit clear (61 bits of calls last).
+const ALARM_BITS: u32 = 3;
+/// Unwanted forks of one INVITE that are ended properly.
+const MAX_FORKS: usize = 16;

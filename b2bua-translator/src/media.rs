@@ -1,0 +1,321 @@
+//! The media of one call: its sessions in the relay, and SDP on its way between the legs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+use sip_core::wire::{Message, Name};
+
+use crate::env::{CallKey, Env};
+use crate::question::{MediaId, PortPair, Question, Side, Sides, StreamPorts};
+use crate::relay::{SideUpdate, SourcePolicy};
+use crate::sdp::{Media as Section, MediaRewrite, OriginCounter, Sdp};
+
+/// A call's media.
+#[derive(Debug)]
+pub(crate) struct Media {
+    call: CallKey,
+    session: Option<Session>,
+    /// Our addresses toward each side.
+    addresses: Option<Sides<IpAddr>>,
+    /// Whether an answer to [`Question::OpenMedia`] or [`Question::GrowMedia`] is awaited.
+    opening: bool,
+    /// How many answers to [`Question::CloseMedia`] are awaited.
+    closing: usize,
+    described: Sides<Option<Sdp>>,
+    /// The last real address of each stream: a held phone that writes `::` still sends from there.
+    real: Sides<Vec<Option<IpAddr>>>,
+    /// Where a side's media may come from; `None` for a phone, whose SDP is exact.
+    networks: Sides<Option<Arc<[IpNet]>>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: MediaId,
+    streams: Vec<StreamPorts>,
+}
+
+impl Media {
+    pub(crate) fn new(call: CallKey) -> Media {
+        Media {
+            call,
+            session: None,
+            addresses: None,
+            opening: false,
+            closing: 0,
+            described: Sides::default(),
+            real: Sides::default(),
+            networks: Sides::default(),
+        }
+    }
+
+    /// Says where a side's media may come from.
+    pub(crate) fn set_networks(&mut self, side: Side, networks: Option<Arc<[IpNet]>>) {
+        *self.networks.get_mut(side) = networks;
+    }
+
+    /// Whether the ports are open between these addresses.
+    pub(crate) fn is_open(&self, caller: IpAddr, callee: IpAddr) -> bool {
+        self.session.is_some() && self.addresses == Some(Sides { caller, callee })
+    }
+
+    /// Whether nothing is open and no answer is awaited.
+    pub(crate) fn is_over(&self) -> bool {
+        self.session.is_none() && !self.opening && self.closing == 0
+    }
+
+    /// Streams that are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.session.as_ref().map_or(0, |session| session.streams.len())
+    }
+
+    /// Asks for ports.
+    pub(crate) fn open(&mut self, env: &mut Env, id: Arc<str>, streams: usize, caller: IpAddr, callee: IpAddr) {
+        self.addresses = Some(Sides { caller, callee });
+        self.opening = true;
+        env.ask(self.call, Question::OpenMedia { call: id, streams, caller, callee });
+    }
+
+    /// Asks for the ports of further streams.
+    pub(crate) fn grow(&mut self, env: &mut Env, streams: usize) {
+        if let Some(session) = &self.session {
+            self.opening = true;
+            env.ask(self.call, Question::GrowMedia { media: session.id, streams });
+        }
+    }
+
+    /// Takes a session that was opened or has grown.
+    pub(crate) fn opened(&mut self, id: MediaId, streams: Vec<StreamPorts>) {
+        self.opening = false;
+        self.session = Some(Session { id, streams });
+    }
+
+    /// Takes a refusal.
+    pub(crate) fn not_opened(&mut self) {
+        self.opening = false;
+    }
+
+    /// Closes the session, once its ports are known.
+    pub(crate) fn close(&mut self, env: &mut Env) {
+        if !self.opening && let Some(session) = self.session.take() {
+            self.closing += 1;
+            env.ask(self.call, Question::CloseMedia { media: session.id });
+        }
+    }
+
+    /// Takes the end of a session.
+    pub(crate) fn closed(&mut self) {
+        self.closing = self.closing.saturating_sub(1);
+    }
+
+    /// Asks to be told of silence.
+    pub(crate) fn watch(&self, env: &mut Env) {
+        if let Some(session) = &self.session {
+            env.ask(self.call, Question::WatchMedia { media: session.id });
+        }
+    }
+
+    /// What a side last said of its media.
+    pub(crate) fn described(&self, side: Side) -> Option<&Sdp> {
+        self.described.get(side).as_ref()
+    }
+
+    /// Notes what a side says of its media.
+    pub(crate) fn describe(&mut self, side: Side, sdp: Sdp) {
+        let real = self.real.get_mut(side);
+        for index in 0..sdp.media_count() {
+            let address = sdp.media_address(index).map(|(ip, ..)| ip).filter(|ip| !ip.is_unspecified());
+            if real.len() <= index {
+                real.resize(index + 1, None);
+            }
+            if let (Some(slot), Some(_)) = (real.get_mut(index), address) {
+                *slot = address;
+            }
+        }
+        *self.described.get_mut(side) = Some(sdp);
+    }
+
+    /// Tells the relay what both sides said last. `answered`: silence means something from now on.
+    pub(crate) fn publish(&self, env: &mut Env, answered: bool) {
+        let Some(session) = &self.session else { return };
+        for side in [Side::Caller, Side::Callee] {
+            let Some(sdp) = self.described(side) else { continue };
+            let streams =
+                (0..session.streams.len()).map(|index| self.update_of(side, sdp, index, answered)).collect();
+            env.ask(self.call, Question::UpdateMedia { media: session.id, side, streams });
+        }
+    }
+
+    /// A body of one side as the other shall see it: with our ports and our `o=` line.
+    pub(crate) fn translate(&self, sdp: &Sdp, to: Side, origin: &mut OriginCounter) -> Bytes {
+        let Some(address) = self.addresses.as_ref().map(|addresses| *addresses.get(to)) else {
+            return Bytes::new();
+        };
+        let sections = sdp.media().enumerate().map(|(index, section)| match self.ports(index, to) {
+            Some(pair) if is_relayable(&section) => {
+                MediaRewrite::Relay { address, rtp_port: pair.rtp, rtcp_port: pair.rtcp }
+            }
+            _ => MediaRewrite::Reject,
+        });
+        origin.rewrite(sdp, sections.collect(), Vec::new(), address)
+    }
+
+    /// An answer that refuses every section of an offer: what an ACK holds when the call ends instead.
+    pub(crate) fn refusal(&self, offer: &Sdp, to: Side, origin: &mut OriginCounter) -> Bytes {
+        let address = self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
+        origin.rewrite(offer, vec![MediaRewrite::Reject; offer.media_count()], Vec::new(), address)
+    }
+
+    fn ports(&self, index: usize, toward: Side) -> Option<PortPair> {
+        let ports = self.session.as_ref()?.streams.get(index)?;
+        Some(*ports.get(toward))
+    }
+
+    fn update_of(&self, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
+        let Some(section) = sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
+        else {
+            return refused();
+        };
+        let other = self.described(side.other()).and_then(|other| other.media_at(index));
+        let real = self.real.get(side).get(index).copied().flatten();
+        let networks = self.networks.get(side).as_ref().filter(|networks| !networks.is_empty());
+        let sources = match (networks, real) {
+            (Some(networks), _) => SourcePolicy::Networks(networks.to_vec()),
+            (None, Some(ip)) => SourcePolicy::Exact(ip),
+            (None, None) => SourcePolicy::Nobody,
+        };
+        let mux = section.rtcp_mux() && other.is_some_and(|other| other.rtcp_mux());
+        let mut update = SideUpdate::from_media(&section, Some(sources), mux);
+        // What names an address of the other family cannot be reached from this side.
+        let own = self.addresses.as_ref().map(|addresses| *addresses.get(side));
+        let reachable = |address: &SocketAddr| own.is_some_and(|own| own.is_ipv4() == address.is_ipv4());
+        update.rtp = update.rtp.filter(reachable);
+        update.rtcp = update.rtcp.filter(reachable);
+        update.sends &= answered && other.is_some_and(|other| other.direction().receives());
+        update
+    }
+}
+
+/// A stream that is refused or was never offered.
+fn refused() -> SideUpdate {
+    SideUpdate {
+        sources: SourcePolicy::Nobody,
+        rtp: None,
+        rtcp: None,
+        sends: false,
+        rtcp_mux: false,
+        is_rtp: true,
+        payloads: Vec::new(),
+    }
+}
+
+/// What a message says of media.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Nothing.
+    None,
+    /// A session description.
+    Sdp(Sdp),
+    /// Something that is no SDP, or that the message says is none.
+    Foreign,
+    /// SDP that cannot be read.
+    Broken,
+}
+
+impl Body {
+    /// Reads the body of an INVITE, an UPDATE, an ACK or a response to one.
+    pub(crate) fn of(message: &Message) -> Body {
+        let bytes = message.body();
+        if bytes.is_empty() {
+            return Body::None;
+        }
+        let content = message.text(Name::ContentType).unwrap_or_default();
+        let kind = content.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case(SDP_TYPE) || message.has(Name::ContentEncoding) {
+            return Body::Foreign;
+        }
+        Sdp::parse(bytes).map_or(Body::Broken, Body::Sdp)
+    }
+
+    /// The description, when there is a readable one.
+    pub(crate) fn sdp(self) -> Option<Sdp> {
+        match self {
+            Body::Sdp(sdp) => Some(sdp),
+            _ => None,
+        }
+    }
+}
+
+/// Whether an offer has at least one section that can be relayed.
+pub(crate) fn can_relay(offer: &Sdp) -> bool {
+    offer.media().any(|section| !section.is_rejected() && is_relayable(&section))
+}
+
+/// Datagrams in pairs of ports: RTP in the clear or encrypted, and fax by UDPTL. Streams over TCP are not.
+fn is_relayable(section: &Section<'_>) -> bool {
+    let proto = section.proto();
+    let over_tcp = proto.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"TCP/"));
+    (section.is_rtp() && !over_tcp) || proto.eq_ignore_ascii_case(b"udptl")
+}
+
+/// The media type of SDP (RFC 8866 §8.1).
+pub(crate) const SDP_TYPE: &str = "application/sdp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sdp(media: &str) -> Sdp {
+        Sdp::parse(format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}")).unwrap()
+    }
+
+    fn media() -> Media {
+        let mut media = Media::new(CallKey(1));
+        media.addresses = Some(Sides { caller: "2001:db8::9".parse().unwrap(), callee: "198.51.100.9".parse().unwrap() });
+        let pair = |rtp| PortPair { rtp, rtcp: rtp + 1 };
+        media.opened(MediaId(1), vec![StreamPorts { caller: pair(20_000), callee: pair(30_000) }]);
+        media
+    }
+
+    #[test]
+    fn what_cannot_be_relayed_is_refused() {
+        let offer = sdp("m=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 96\r\nm=message 4004 TCP/MSRP *\r\n");
+        let body = media().translate(&offer, Side::Caller, &mut OriginCounter::new(7));
+        let out = Sdp::parse(body).unwrap();
+        assert_eq!(out.media_address(0).unwrap().1, 20_000);
+        assert!(out.is_rejected(1) && out.is_rejected(2));
+        assert!(can_relay(&offer));
+        assert!(!can_relay(&sdp("m=message 4004 TCP/MSRP *\r\nm=audio 0 RTP/AVP 0\r\n")));
+        assert!(!can_relay(&sdp("")));
+    }
+
+    #[test]
+    fn a_trunk_may_send_from_its_networks_and_a_phone_from_its_address() {
+        let mut media = media();
+        media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        let update = |media: &Media, answered| {
+            media.update_of(Side::Callee, media.described(Side::Callee).unwrap(), 0, answered)
+        };
+        assert_eq!(update(&media, true).sources, SourcePolicy::Exact("192.0.2.1".parse().unwrap()));
+        assert!(!update(&media, true).sends, "the other side has said nothing yet");
+        media.set_networks(Side::Callee, Some(["192.0.2.0/24".parse().unwrap()].into()));
+        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        assert!(matches!(update(&media, true).sources, SourcePolicy::Networks(_)));
+        assert!(update(&media, true).sends && !update(&media, false).sends);
+        media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"));
+        assert_eq!(update(&media, true).rtp, None);
+        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"));
+        assert!(!update(&media, true).sends);
+        media.describe(Side::Callee, sdp("m=audio 0 RTP/AVP 0\r\n"));
+        assert_eq!(update(&media, true).sources, SourcePolicy::Nobody);
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_is_not_reached() {
+        let mut media = media();
+        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        let update = media.update_of(Side::Caller, media.described(Side::Caller).unwrap(), 0, true);
+        assert_eq!((update.rtp, update.rtcp), (None, None));
+    }
+}

@@ -1,0 +1,113 @@
+//! The call record: what stays of a call.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use schema::{CallRecord, CallResult, Direction, EndedBy, LineId, TrunkId};
+
+/// Tells the time of day from the clock that never runs backwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    instant: Instant,
+    since_epoch: Duration,
+}
+
+impl Clock {
+    /// A clock that shows `since_epoch` (since 1970) at `instant`.
+    pub fn new(instant: Instant, since_epoch: Duration) -> Clock {
+        Clock { instant, since_epoch }
+    }
+
+    /// A clock set by the system's.
+    pub fn system() -> Clock {
+        Clock::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    /// When it was set.
+    pub(crate) fn instant(&self) -> Instant {
+        self.instant
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
+        let passed = now.saturating_duration_since(self.instant);
+        i64::try_from((self.since_epoch + passed).as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// A record that is being written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) started_at: i64,
+    pub(crate) answered_at: Option<i64>,
+    pub(crate) caller: String,
+    pub(crate) callee: String,
+    pub(crate) direction: Direction,
+    pub(crate) line: Option<LineId>,
+    pub(crate) trunk: Option<TrunkId>,
+    /// The final status that the caller got.
+    pub(crate) status: Option<u16>,
+    /// Statistics, one entry a media session that the call had.
+    pub(crate) media: Vec<serde_json::Value>,
+    /// How it ended, once it has.
+    pub(crate) ending: Option<Ending>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) at: i64,
+    pub(crate) result: CallResult,
+    pub(crate) reason: String,
+    pub(crate) by: EndedBy,
+}
+
+impl Draft {
+    /// The finished record. Only the first ending counts, so a call that was answered stays answered.
+    pub(crate) fn finish(mut self) -> CallRecord {
+        let media = match self.media.len() {
+            0 => serde_json::Value::Null,
+            1 => self.media.pop().unwrap_or_default(),
+            _ => serde_json::Value::Array(self.media),
+        };
+        let (ended_at, result, reason, ended_by) = match self.ending {
+            Some(ending) => (Some(ending.at), ending.result, ending.reason, Some(ending.by)),
+            None => (None, CallResult::Failed, String::new(), None),
+        };
+        CallRecord {
+            id: self.id,
+            node: self.node,
+            started_at: self.started_at,
+            answered_at: self.answered_at,
+            ended_at,
+            caller: clean(&self.caller),
+            callee: clean(&self.callee),
+            direction: self.direction,
+            line: self.line,
+            trunk: self.trunk,
+            result,
+            status: self.status,
+            reason: clean(&reason),
+            ended_by,
+            media,
+        }
+    }
+}
+
+/// The store refuses control characters and long texts; parties choose these texts.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_goes_with_the_instants() {
+        let start = Instant::now();
+        let clock = Clock::new(start, Duration::from_secs(1_700_000_000));
+        assert_eq!(clock.unix_ms(start + Duration::from_millis(1_500)), 1_700_000_001_500);
+    }
+}

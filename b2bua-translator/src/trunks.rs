@@ -1,0 +1,215 @@
+//! Which gateway takes a call: routes in order, what the gateways' state and the trunks' limits allow.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use metrics::gauge;
+use schema::{Directory, Gateway, GatewayTransport, Route, Trunk, TrunkId};
+use sip_core::flow::{Flow, Transport};
+use tracing::{info, warn};
+
+use crate::settings::{Face, Settings};
+
+/// One place that may take a call.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// The trunk, and the route that led to it; `None` toward a proxy.
+    pub(crate) trunk: Option<(Arc<Trunk>, Arc<Route>)>,
+    /// How and where.
+    pub(crate) gateway: Gateway,
+    /// Our face toward it.
+    pub(crate) face: Face,
+}
+
+impl Candidate {
+    /// The way there.
+    pub(crate) fn flow(&self) -> Flow {
+        Flow {
+            transport: transport_of(self.gateway),
+            local: self.face.signalling,
+            remote: self.gateway.address,
+            connection: None,
+        }
+    }
+}
+
+/// The places that may take a number, in the order in which they are tried.
+pub(crate) fn candidates(directory: &Directory, settings: &Settings, number: &str) -> VecDeque<Candidate> {
+    let mut found = VecDeque::new();
+    for route in directory.routes_for(number) {
+        let Some(trunk) = directory.trunk(route.trunk).filter(|trunk| trunk.enabled) else { continue };
+        for gateway in &trunk.gateways {
+            if let Some(face) = settings.outside(gateway.address.ip()) {
+                let trunk = Some((Arc::clone(&trunk), Arc::clone(&route)));
+                found.push_back(Candidate { trunk, gateway: *gateway, face });
+            }
+        }
+    }
+    found.truncate(MAX_CANDIDATES);
+    found
+}
+
+/// The proxies as candidates for a call from a trunk.
+pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
+    settings
+        .proxies
+        .iter()
+        .take(MAX_CANDIDATES)
+        .map(|address| Candidate { trunk: None, gateway: Gateway::from(*address), face: settings.inside })
+        .collect()
+}
+
+/// The enabled trunk that signals from this address: by gateway's address and port first, since two trunks may share a host.
+pub(crate) fn trunk_of_source(directory: &Directory, source: SocketAddr) -> Option<Arc<Trunk>> {
+    let trunks = directory.trunks();
+    let enabled = || trunks.iter().filter(|trunk| trunk.enabled);
+    enabled()
+        .find(|trunk| trunk.gateways.iter().any(|gateway| gateway.address == source))
+        .or_else(|| enabled().find(|trunk| trunk.may_signal_from(source.ip())))
+        .cloned()
+}
+
+/// How a gateway is spoken to.
+pub(crate) fn transport_of(gateway: Gateway) -> Transport {
+    match gateway.transport {
+        GatewayTransport::Udp => Transport::Udp,
+        GatewayTransport::Tcp => Transport::Tcp,
+    }
+}
+
+/// What the workers of a translator know together of trunks and gateways.
+#[derive(Debug, Default)]
+pub struct TrunkStates {
+    gateways: RwLock<HashMap<Gateway, Arc<GatewayState>>>,
+    calls: RwLock<HashMap<TrunkId, Arc<AtomicU32>>>,
+}
+
+#[derive(Debug, Default)]
+struct GatewayState {
+    down: AtomicBool,
+    failures: AtomicU32,
+}
+
+impl TrunkStates {
+    /// Whether calls may be sent to a gateway. One that nobody has asked yet counts as up.
+    pub fn is_up(&self, gateway: Gateway) -> bool {
+        read(&self.gateways).get(&gateway).is_none_or(|state| !state.down.load(Ordering::Relaxed))
+    }
+
+    /// Notes that a gateway answered.
+    pub(crate) fn answered(&self, gateway: Gateway) {
+        let state = self.gateway(gateway);
+        state.failures.store(0, Ordering::Relaxed);
+        if state.down.swap(false, Ordering::Relaxed) {
+            info!(%gateway, "gateway is up again");
+        }
+        show(gateway, true);
+    }
+
+    /// Notes that a gateway did not answer, or said that it cannot serve. `limit` failures in a row take it down.
+    pub(crate) fn failed(&self, gateway: Gateway, limit: u32) {
+        let state = self.gateway(gateway);
+        let failures = state.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures >= limit && !state.down.swap(true, Ordering::Relaxed) {
+            warn!(%gateway, failures, "gateway is down");
+            show(gateway, false);
+        }
+    }
+
+    /// Forgets gateways that no trunk has any more.
+    pub(crate) fn keep_only(&self, gateways: &[Gateway]) {
+        let mut known = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|gateway, _| gateways.contains(gateway));
+    }
+
+    /// Takes one of the calls that a trunk may carry in this process; `None` when it carries as many as it may.
+    pub(crate) fn admit(&self, trunk: &Trunk) -> Option<Permit> {
+        let known = read(&self.calls).get(&trunk.id).cloned();
+        let calls = known.unwrap_or_else(|| {
+            let mut calls = self.calls.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(calls.entry(trunk.id).or_default())
+        });
+        let limit = trunk.max_calls.unwrap_or(u32::MAX);
+        calls
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(1).filter(|now| *now <= limit))
+            .ok()?;
+        Some(Permit { calls })
+    }
+
+    /// The calls that a trunk carries in this process.
+    pub fn calls(&self, trunk: TrunkId) -> u32 {
+        read(&self.calls).get(&trunk).map_or(0, |calls| calls.load(Ordering::Relaxed))
+    }
+
+    fn gateway(&self, gateway: Gateway) -> Arc<GatewayState> {
+        if let Some(state) = read(&self.gateways).get(&gateway) {
+            return Arc::clone(state);
+        }
+        let mut known = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(gateway).or_default())
+    }
+}
+
+/// One call's share of a trunk's limit, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    calls: Arc<AtomicU32>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn show(gateway: Gateway, up: bool) {
+    gauge!("centrex6_translator_gateway_up", "gateway" => gateway.to_string()).set(f64::from(u8::from(up)));
+}
+
+/// Gateways tried for one call: more would keep the caller waiting for ever.
+const MAX_CANDIDATES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway() -> Gateway {
+        "192.0.2.1:5060".parse().unwrap()
+    }
+
+    #[test]
+    fn failures_in_a_row_take_a_gateway_down() {
+        let states = TrunkStates::default();
+        assert!(states.is_up(gateway()));
+        states.failed(gateway(), 2);
+        states.answered(gateway());
+        states.failed(gateway(), 2);
+        assert!(states.is_up(gateway()));
+        states.failed(gateway(), 2);
+        assert!(!states.is_up(gateway()));
+        states.answered(gateway());
+        assert!(states.is_up(gateway()));
+        states.keep_only(&[]);
+        assert!(states.gateways.read().unwrap().is_empty());
+    }
+
+    #[test]
+    fn permits_come_back() {
+        let states = TrunkStates::default();
+        let mut trunk = Trunk::new("carrier", vec![gateway()]).unwrap();
+        trunk.max_calls = Some(2);
+        let one = states.admit(&trunk);
+        let two = states.admit(&trunk);
+        assert!(one.is_some() && two.is_some() && states.admit(&trunk).is_none());
+        drop(one);
+        assert_eq!(states.calls(trunk.id), 1);
+        assert!(states.admit(&trunk).is_some());
+    }
+}

@@ -1,0 +1,107 @@
+//! Configuration: a TOML file, environment overrides, and validated types, one file a section.
+//!
+//! It is read twice: first as spans and values ([`reader`]), then as the types of each section, so that every error is
+//! found in one go and says where it is. [`default_toml`] is the reference of all keys.
+
+mod dial_plan;
+mod error;
+mod log;
+mod node;
+mod reader;
+mod registrar_proxy;
+mod sip;
+mod store;
+mod translator;
+
+use std::path::Path;
+
+pub use self::dial_plan::DialPlan;
+pub use self::error::{ConfigError, ConfigErrors, Place};
+pub use self::log::{Log, LogFormat};
+pub use self::node::{Node, Role};
+pub use self::registrar_proxy::{DigestAlgorithm, HostPort, RegistrarProxy};
+pub use self::sip::{Sip, StreamLimits};
+pub use self::store::{Store, StoreUrl};
+pub use self::translator::{PortRange, Translator};
+
+use self::reader::Document;
+
+/// Everything that a node is told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// `[node]`: who this process is and what it does.
+    pub node: Node,
+    /// `[store]`: where things are kept.
+    pub store: Store,
+    /// `[sip]`: what all roles share of SIP.
+    pub sip: Sip,
+    /// `[registrar_proxy]`: the role of that name.
+    pub registrar_proxy: RegistrarProxy,
+    /// `[dial_plan]`: what dialled digits mean.
+    pub dial_plan: DialPlan,
+    /// `[translator]`: the role of that name.
+    pub translator: Translator,
+    /// `[log]`: what is logged, and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads `path`, or nothing but the defaults without one, under the overrides in the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, not only the first.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigErrors> {
+        // A variable that is not Unicode can be none of ours: our names and values are.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let text = match path {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|source| ConfigErrors(vec![ConfigError::Read { path: path.to_owned(), source }]))?,
+            None => String::new(),
+        };
+        Config::parse(&text, path, environment)
+    }
+
+    /// Reads `text` under the overrides in `environment`; `path` is only named in errors.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, not only the first.
+    pub fn parse(
+        text: &str,
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let (config, errors, _) = read(text, path, environment);
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+/// The default configuration as a file in which every key is documented.
+pub fn default_toml() -> &'static str {
+    include_str!("default.toml")
+}
+
+fn read(
+    text: &str,
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> (Config, Vec<ConfigError>, Vec<(&'static str, &'static str)>) {
+    let mut document = Document::parse(text, path, environment);
+    let node = Node::read(&mut document.section("node"));
+    let config = Config {
+        store: Store::read(&mut document.section("store"), &node.data_dir),
+        sip: Sip::read(&mut document.section("sip")),
+        registrar_proxy: RegistrarProxy::read(&mut document.section("registrar_proxy")),
+        dial_plan: DialPlan::read(&mut document.section("dial_plan")),
+        translator: Translator::read(&mut document.section("translator")),
+        log: Log::read(&mut document.section("log")),
+        node,
+    };
+    let (errors, known) = document.finish();
+    (config, errors, known)
+}
+
+#[cfg(test)]
+mod tests;

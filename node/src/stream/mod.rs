@@ -1,0 +1,295 @@
+//! Stream connections of one worker: accepted, reused, opened on demand.
+//!
+//! A connection is anything that is `AsyncRead + AsyncWrite` and belongs to the worker that accepted or opened it. TCP is the only
+//! kind now; another one (TLS, WebSocket) needs an accept and an open of its own and then goes through [`connection::serve`].
+
+mod connection;
+mod slots;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sip_core::core::Transmit;
+use sip_core::flow::{ConnectionId, Flow, Transport};
+use sip_core::ids::WorkerId;
+use sip_core::wire::Limits;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::JoinSet;
+
+pub(crate) use self::slots::{ConnectionSlots, NoSlot};
+
+use self::connection::{Connection, Outgoing};
+use crate::config::StreamLimits;
+use crate::telemetry::Mask;
+use crate::worker::{Metrics, Origin, Peers};
+
+/// What connections tell their worker.
+#[derive(Debug)]
+pub(crate) enum StreamEvent {
+    /// Somebody connected.
+    Accepted { stream: TcpStream, remote: SocketAddr },
+    /// A message that this worker owns.
+    Received { flow: Flow, bytes: Bytes },
+    /// A message could not be sent.
+    Failed(Origin),
+    /// The connection has ended; nothing more comes from it.
+    Closed(ConnectionId),
+}
+
+/// What all connections of a worker share.
+pub(crate) struct Shared {
+    pub(crate) worker: WorkerId,
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: StreamLimits,
+    pub(crate) framing: Limits,
+    pub(crate) mask: Mask,
+    events: mpsc::Sender<StreamEvent>,
+}
+
+/// The connections of one worker.
+pub(crate) struct Streams {
+    shared: Rc<Shared>,
+    slots: ConnectionSlots,
+    local: Vec<SocketAddr>,
+    open: HashMap<ConnectionId, Handle>,
+    by_remote: HashMap<(Transport, SocketAddr), ConnectionId>,
+    accepting: JoinSet<()>,
+    serving: JoinSet<()>,
+}
+
+struct Handle {
+    remote: (Transport, SocketAddr),
+    queue: mpsc::Sender<Outgoing>,
+}
+
+impl Streams {
+    /// Begins to accept on `listeners`, within a `LocalSet` only. Events come out of the receiver.
+    pub(crate) fn new(
+        shared: SharedParts,
+        listeners: Vec<std::net::TcpListener>,
+        slots: ConnectionSlots,
+    ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
+        let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+        let SharedParts { worker, peers, metrics, limits, max_message_bytes, mask } = shared;
+        let framing = Limits { max_bytes: max_message_bytes, ..Limits::default() };
+        let shared = Rc::new(Shared { worker, peers, metrics, limits, framing, mask, events });
+        let (mut local, mut accepting) = (vec![], JoinSet::new());
+        for listener in listeners {
+            local.push(listener.local_addr()?);
+            let listener = TcpListener::from_std(listener)?;
+            accepting.spawn_local(accept(listener, shared.events.clone()));
+        }
+        let streams = Streams {
+            shared,
+            slots,
+            local,
+            open: HashMap::new(),
+            by_remote: HashMap::new(),
+            accepting,
+            serving: JoinSet::new(),
+        };
+        Ok((streams, receiver))
+    }
+
+    /// Serves a connection that was accepted, unless there are too many.
+    pub(crate) fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
+        let metrics = &self.shared.metrics;
+        let slot = match self.slots.take(remote.ip()) {
+            Ok(slot) => slot,
+            Err(why) => {
+                let counter = match why {
+                    NoSlot::Total => &metrics.refused_total,
+                    NoSlot::Source => &metrics.refused_source,
+                };
+                counter.increment(1);
+                return;
+            }
+        };
+        let Ok(local) = stream.local_addr() else { return };
+        let (id, queue) = self.register(Transport::Tcp, remote);
+        let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
+        let shared = Rc::clone(&self.shared);
+        self.serving.spawn_local(async move {
+            let _slot = slot;
+            // Messages are small and must not wait for each other.
+            let _ = stream.set_nodelay(true);
+            connection::serve(stream, Connection { flow, id, shared, queue }).await;
+        });
+    }
+
+    /// Sends over the flow's connection while it lives, else over any other to the same place, else over a new one. Gives the message's
+    /// origin back when that cannot even be tried.
+    pub(crate) fn send(&mut self, transmit: Transmit, origin: Origin) -> Result<(), Origin> {
+        let Transmit { flow, bytes, .. } = transmit;
+        let key = (flow.transport, flow.remote);
+        let mut outgoing = Outgoing { origin, bytes };
+        // Each turn but the last forgets a connection that has just ended, and a new one takes its first message.
+        loop {
+            let named = flow.connection.filter(|id| self.open.contains_key(id));
+            let id = match named.or_else(|| self.by_remote.get(&key).copied()) {
+                Some(id) => id,
+                None => self.open(flow).map_err(|()| origin)?,
+            };
+            let handle = self.open.get(&id).ok_or(origin)?;
+            match handle.queue.try_send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => {
+                    self.shared.metrics.dropped_send_full.increment(1);
+                    return Err(origin);
+                }
+                Err(TrySendError::Closed(back)) => {
+                    self.closed(id);
+                    outgoing = back;
+                }
+            }
+        }
+    }
+
+    /// Forgets a connection that has ended.
+    pub(crate) fn closed(&mut self, id: ConnectionId) {
+        if let Some(handle) = self.open.remove(&id)
+            && self.by_remote.get(&handle.remote) == Some(&id)
+        {
+            self.by_remote.remove(&handle.remote);
+        }
+        // Finished tasks are only kept for their results, which nobody wants.
+        while self.serving.try_join_next().is_some() {}
+    }
+
+    /// Accepts nothing more, sends what is queued for a short while, and closes every connection.
+    pub(crate) async fn shut_down(mut self) {
+        self.accepting.shutdown().await;
+        // Without their queues' senders the connections send what is left and end.
+        self.open.clear();
+        let finished = async { while self.serving.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(CLOSING_GRACE, finished).await;
+        self.serving.shutdown().await;
+    }
+
+    fn open(&mut self, flow: Flow) -> Result<ConnectionId, ()> {
+        if flow.transport != Transport::Tcp {
+            self.shared.metrics.dropped_unreachable.increment(1);
+            return Err(());
+        }
+        let slot =
+            self.slots.take(flow.remote.ip()).map_err(|_| self.shared.metrics.refused_total.increment(1))?;
+        let (id, queue) = self.register(flow.transport, flow.remote);
+        let shared = Rc::clone(&self.shared);
+        let listener = self.local.iter().find(|addr| addr.is_ipv6() == flow.remote.is_ipv6()).copied();
+        self.serving.spawn_local(async move {
+            let _slot = slot;
+            let timeout = shared.limits.connect;
+            match connect(flow, timeout).await {
+                Ok((stream, local)) => {
+                    // Our end is named by a port that others can reach, not by the one that the system chose.
+                    let port = listener.map_or(local.port(), |listener| listener.port());
+                    let local = SocketAddr::new(local.ip(), port);
+                    let flow = Flow { local, connection: Some(id), ..flow };
+                    connection::serve(stream, Connection { flow, id, shared, queue }).await;
+                }
+                Err(error) => {
+                    tracing::debug!(remote = %shared.mask.addr(flow.remote), %error, "cannot connect");
+                    connection::give_up(queue, id, &shared).await;
+                }
+            }
+        });
+        Ok(id)
+    }
+
+    fn register(
+        &mut self,
+        transport: Transport,
+        remote: SocketAddr,
+    ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
+        let id = new_id(self.shared.worker);
+        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        let remote = (transport, remote);
+        self.open.insert(id, Handle { remote, queue: sender });
+        self.by_remote.entry(remote).or_insert(id);
+        (id, queue)
+    }
+}
+
+/// What [`Shared`] is made from.
+pub(crate) struct SharedParts {
+    pub(crate) worker: WorkerId,
+    pub(crate) peers: Peers,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: StreamLimits,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) mask: Mask,
+}
+
+/// The worker that owns a connection: its number stands in the identifier's top byte.
+pub(crate) fn owner_of(id: ConnectionId) -> WorkerId {
+    let [worker, ..] = id.0.to_be_bytes();
+    WorkerId(worker)
+}
+
+fn new_id(worker: WorkerId) -> ConnectionId {
+    // Counted over the whole process, so that connections of two roles never share an identifier.
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> 8);
+    ConnectionId(u64::from(worker.0) << 56 | number)
+}
+
+async fn accept(listener: TcpListener, events: mpsc::Sender<StreamEvent>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                if events.send(StreamEvent::Accepted { stream, remote }).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: to try again at once would only burn the processor.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connect(flow: Flow, timeout: Duration) -> io::Result<(TcpStream, SocketAddr)> {
+    let socket = if flow.remote.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    if is_usable_source(flow.local.ip(), flow.remote.ip()) {
+        socket.bind(SocketAddr::new(flow.local.ip(), 0))?;
+    }
+    socket.set_nodelay(true)?;
+    let stream = tokio::time::timeout(timeout, socket.connect(flow.remote)).await??;
+    let local = stream.local_addr()?;
+    Ok((stream, local))
+}
+
+fn is_usable_source(local: IpAddr, remote: IpAddr) -> bool {
+    local.is_ipv6() == remote.is_ipv6() && !local.is_unspecified()
+}
+
+/// Events that wait for the worker; beyond it the connections are not read, and TCP slows their peers.
+const EVENT_QUEUE: usize = 1024;
+/// Messages that wait for one connection.
+const SEND_QUEUE: usize = 256;
+/// How long closing connections may take to send what is queued.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
+/// Between attempts to accept after one has failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_names_its_worker() {
+        let (a, b) = (new_id(WorkerId(3)), new_id(WorkerId(255)));
+        assert_eq!((owner_of(a), owner_of(b)), (WorkerId(3), WorkerId(255)));
+        assert_ne!(a, new_id(WorkerId(3)));
+    }
+}

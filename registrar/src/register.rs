@@ -1,0 +1,556 @@
+//! REGISTER (RFC 3261 §10.3): from a request to changes, and from the commit to the answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schema::{Binding, Change, Line, LineId, SaveError};
+use sip_core::flow::Flow;
+use sip_core::ids::IdSource;
+use sip_core::transaction::ServerId;
+use sip_core::wire::header::{Contact, Expires, NameAddr, Path, Require, TokenList};
+use sip_core::wire::{Builder, Message, Name, Params, StatusCode};
+
+use crate::{Locations, Settings};
+
+/// Handles REGISTER requests of one worker.
+#[derive(Debug)]
+pub struct Registrar {
+    settings: Settings,
+    locations: Arc<Locations>,
+    pending: HashMap<u64, Pending>,
+    next_token: u64,
+}
+
+/// What to do with a REGISTER.
+#[derive(Debug)]
+pub enum Step {
+    /// Answer at once.
+    Respond(Message),
+    /// Save first; then [`Registrar::saved`] with this number gives the answer.
+    Save(u64, Vec<Change>),
+}
+
+/// A REGISTER whose changes are on their way to the disk.
+#[derive(Debug)]
+struct Pending {
+    server: ServerId,
+    request: Message,
+    line: LineId,
+    exact: Vec<Binding>,
+    fallback: Option<Vec<Binding>>,
+}
+
+impl Registrar {
+    /// A registrar over the process's location table.
+    pub fn new(settings: Settings, locations: Arc<Locations>) -> Registrar {
+        Registrar { settings, locations, pending: HashMap::new(), next_token: 0 }
+    }
+
+    /// REGISTERs that wait for the disk.
+    pub fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes a REGISTER of an authenticated line whose To names that line.
+    pub fn register(
+        &mut self,
+        unix_now: Duration,
+        server: ServerId,
+        request: &Message,
+        flow: &Flow,
+        line: &Line,
+        ids: &mut IdSource,
+    ) -> Step {
+        match self.plan(unix_now, request, flow, line) {
+            Ok(Plan { changes, refreshes, fallback }) => {
+                for binding in refreshes {
+                    self.locations.put(binding);
+                }
+                if changes.is_empty() {
+                    return Step::Respond(self.answer(unix_now, request, line.id, ids));
+                }
+                if self.pending.len() >= MAX_PENDING {
+                    return Step::Respond(unavailable(request, ids));
+                }
+                self.next_token += 1;
+                let exact = changes.iter().filter_map(|change| match change {
+                    Change::PutBinding(binding) => Some(binding.clone()),
+                    _ => None,
+                });
+                let exact = exact.collect();
+                let pending = Pending { server, request: request.clone(), line: line.id, exact, fallback };
+                self.pending.insert(self.next_token, pending);
+                Step::Save(self.next_token, changes)
+            }
+            Err(refusal) => Step::Respond(self.refuse(request, refusal, ids)),
+        }
+    }
+
+    /// Takes what became of a save; gives the answer to send. `None` for a number that is not pending.
+    pub fn saved(
+        &mut self,
+        unix_now: Duration,
+        token: u64,
+        result: Result<(), SaveError>,
+        ids: &mut IdSource,
+    ) -> Option<(ServerId, Message)> {
+        let Pending { server, request, line, exact, fallback } = self.pending.remove(&token)?;
+        let response = match (result, fallback) {
+            (Ok(()), _) => {
+                exact.into_iter().for_each(|binding| self.locations.narrow(binding));
+                self.answer(unix_now, &request, line, ids)
+            }
+            (Err(_), Some(bindings)) => {
+                metrics::counter!("centrex6_registrations_shortened_total").increment(1);
+                for binding in bindings {
+                    self.locations.put(binding);
+                }
+                self.answer(unix_now, &request, line, ids)
+            }
+            (Err(error), None) => {
+                metrics::counter!("centrex6_registrations_unsaved_total").increment(1);
+                tracing::warn!(%error, "a registration could not be saved");
+                unavailable(&request, ids)
+            }
+        };
+        Some((server, response))
+    }
+
+    /// What the REGISTER changes, without changing it.
+    fn plan(&self, unix_now: Duration, request: &Message, flow: &Flow, line: &Line) -> Result<Plan, Refusal> {
+        if let Some(unknown) =
+            request.all::<Require>().flatten().find(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
+        {
+            return Err(Refusal::BadExtension(unknown.token().to_owned()));
+        }
+        let asked = Asked::read(request, line.id, flow)?;
+        let now = unix_now.as_secs() as i64;
+        let current = self.locations.all(line.id);
+        if asked.remove_all {
+            let newest = current.iter().find(|binding| asked.is_outdated(binding));
+            return match newest {
+                Some(_) => Err(Refusal::Outdated),
+                None if current.is_empty() => Ok(Plan::default()),
+                None => {
+                    Ok(Plan { changes: vec![Change::RemoveBindings { line: line.id }], ..Plan::default() })
+                }
+            };
+        }
+        let mut plan = Plan { fallback: Some(Vec::new()), ..Plan::default() };
+        let mut added = 0;
+        for contact in &asked.contacts {
+            let expires = self.granted(contact.expires)?;
+            let old = current.iter().find(|binding| binding.contact == contact.uri);
+            if old.is_some_and(|old| asked.is_outdated(old)) {
+                return Err(Refusal::Outdated);
+            }
+            if expires == 0 {
+                if old.is_some() {
+                    plan.changes.push(Change::RemoveBinding { line: line.id, contact: contact.uri.clone() });
+                    plan.fallback = None;
+                }
+                continue;
+            }
+            let mut binding = asked.binding(contact, now + expires);
+            match old {
+                // Inside what is stored, and nothing else changed: memory is enough.
+                Some(old) if same_but_time(old, &binding) && binding.expires_at <= old.stored_until => {
+                    binding.stored_until = old.stored_until;
+                    plan.refreshes.push(binding);
+                }
+                _ => {
+                    match old {
+                        Some(old)
+                            if same_but_time(old, &binding)
+                                && old.stored_until - now >= SHORTEST_FALLBACK =>
+                        {
+                            let stored = Binding {
+                                expires_at: old.stored_until,
+                                stored_until: old.stored_until,
+                                ..binding.clone()
+                            };
+                            plan.fallback
+                                .as_mut()
+                                .into_iter()
+                                .for_each(|fallback| fallback.push(stored.clone()));
+                        }
+                        _ => plan.fallback = None,
+                    }
+                    added += usize::from(old.is_none_or(|old| old.expires_at <= now));
+                    // The margin equals the grant, so that every other refresh costs no commit.
+                    binding.stored_until = binding.expires_at + expires;
+                    plan.changes.push(Change::PutBinding(binding));
+                }
+            }
+        }
+        let live = current.iter().filter(|binding| binding.expires_at > now).count();
+        if added > 0 && live + added > self.settings.max_bindings {
+            return Err(Refusal::TooMany);
+        }
+        Ok(plan)
+    }
+
+    /// The seconds that are granted (RFC 3261 §10.3, step 7).
+    fn granted(&self, asked: Option<u32>) -> Result<i64, Refusal> {
+        let asked = asked.map_or(self.settings.default_expires.as_secs(), u64::from);
+        if asked > 0 && asked < self.settings.min_expires.as_secs() {
+            return Err(Refusal::TooBrief);
+        }
+        Ok(asked.min(self.settings.max_expires.as_secs()) as i64)
+    }
+
+    /// 200 with every current binding (RFC 3261 §10.3, step 8).
+    fn answer(&self, unix_now: Duration, request: &Message, line: LineId, ids: &mut IdSource) -> Message {
+        let mut builder = Builder::response_to(request, StatusCode::OK, None, Some(&ids.tag()));
+        for binding in self.locations.lookup(line, unix_now) {
+            let left = binding.expires_at - unix_now.as_secs() as i64;
+            let Ok(uri) = binding.contact.parse() else { continue };
+            let mut params = Params::default();
+            if binding.q < 1000 {
+                params.set("q", Some(&format!("0.{:03}", binding.q)));
+            }
+            params.set("expires", Some(&left.to_string()));
+            if let Some(instance) = &binding.instance {
+                params.set("+sip.instance", Some(instance));
+            }
+            builder = builder.header(Name::Contact, NameAddr { display: None, uri, params });
+        }
+        // RFC 3327 §5.3: the phone learns which path was stored.
+        builder.copy(request, Name::Path).finish()
+    }
+
+    fn refuse(&self, request: &Message, refusal: Refusal, ids: &mut IdSource) -> Message {
+        let tag = ids.tag();
+        let response = |status, reason| Builder::response_to(request, status, reason, Some(&tag));
+        match refusal {
+            Refusal::BadRequest(reason) => response(StatusCode::BAD_REQUEST, Some(reason)),
+            Refusal::BadExtension(tag) => {
+                response(StatusCode::BAD_EXTENSION, None).header(Name::Unsupported, tag)
+            }
+            Refusal::TooBrief => response(StatusCode::INTERVAL_TOO_BRIEF, None)
+                .header(Name::MinExpires, self.settings.min_expires.as_secs()),
+            Refusal::Outdated => response(StatusCode::SERVER_INTERNAL_ERROR, Some("CSeq is out of order")),
+            Refusal::TooMany => response(StatusCode::FORBIDDEN, Some("Too many bindings")),
+        }
+        .finish()
+    }
+}
+
+/// What a REGISTER changes.
+#[derive(Debug, Default)]
+struct Plan {
+    /// To be on disk before the answer.
+    changes: Vec<Change>,
+    /// For memory only.
+    refreshes: Vec<Binding>,
+    /// What memory may grant when the store is away: every change only extends what is stored, so grant what is stored.
+    fallback: Option<Vec<Binding>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    BadRequest(&'static str),
+    BadExtension(String),
+    TooBrief,
+    Outdated,
+    TooMany,
+}
+
+/// What a REGISTER asks for, read and checked.
+#[derive(Debug)]
+struct Asked {
+    line: LineId,
+    call_id: String,
+    cseq: u32,
+    remove_all: bool,
+    contacts: Vec<AskedContact>,
+    path: Vec<String>,
+    user_agent: Option<String>,
+    flow: Flow,
+}
+
+#[derive(Debug)]
+struct AskedContact {
+    uri: String,
+    expires: Option<u32>,
+    q: u16,
+    instance: Option<String>,
+    reg_id: Option<u32>,
+}
+
+impl Asked {
+    fn read(request: &Message, line: LineId, flow: &Flow) -> Result<Asked, Refusal> {
+        let call_id = request.call_id().map_err(|_| Refusal::BadRequest("Call-ID is missing"))?;
+        let cseq = request.cseq().map_err(|_| Refusal::BadRequest("CSeq is malformed"))?.number;
+        // RFC 3261 §20.19: a malformed Expires counts as the default.
+        let expires = request.header::<Expires>().ok().flatten().map(|expires| expires.0);
+        let contacts = request
+            .all::<Contact>()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| Refusal::BadRequest("Contact is malformed"))?;
+        if contacts.len() > MAX_CONTACTS {
+            return Err(Refusal::BadRequest("Too many contacts in one REGISTER"));
+        }
+        let remove_all = contacts.contains(&Contact::Star);
+        if remove_all && (contacts.len() > 1 || expires != Some(0)) {
+            return Err(Refusal::BadRequest("Contact * stands alone and takes Expires 0"));
+        }
+        let addresses = contacts.iter().filter_map(|contact| Some((contact, contact.address()?)));
+        let contacts = addresses
+            .map(|(contact, address)| AskedContact {
+                uri: address.uri.to_string(),
+                expires: contact.expires().or(expires),
+                q: contact.q(),
+                instance: address.params.value("+sip.instance").map(str::to_owned),
+                reg_id: address.params.value("reg-id").and_then(|digits| digits.parse().ok()),
+            })
+            .collect();
+        let path = request
+            .all::<Path>()
+            .map(|path| path.map(|path| path.to_string()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| Refusal::BadRequest("Path is malformed"))?;
+        let user_agent =
+            request.text(Name::UserAgent).map(|text| text.chars().take(MAX_USER_AGENT).collect());
+        Ok(Asked {
+            line,
+            call_id: call_id.to_owned(),
+            cseq,
+            remove_all,
+            contacts,
+            path,
+            user_agent,
+            flow: *flow,
+        })
+    }
+
+    /// Whether a binding was changed by a later REGISTER of the same Call-ID (RFC 3261 §10.3, steps 6 and 7).
+    fn is_outdated(&self, binding: &Binding) -> bool {
+        binding.call_id == self.call_id && binding.cseq >= self.cseq
+    }
+
+    fn binding(&self, contact: &AskedContact, expires_at: i64) -> Binding {
+        Binding {
+            line: self.line,
+            contact: contact.uri.clone(),
+            call_id: self.call_id.clone(),
+            cseq: self.cseq,
+            q: contact.q,
+            expires_at,
+            stored_until: expires_at,
+            path: self.path.clone(),
+            received: flow_text(&self.flow),
+            user_agent: self.user_agent.clone(),
+            instance: contact.instance.clone(),
+            reg_id: contact.reg_id,
+            source: Some(self.flow.remote),
+        }
+    }
+}
+
+/// A flow as a binding stores it: transport, local and remote address.
+fn flow_text(flow: &Flow) -> String {
+    format!("{} {} {}", flow.transport, flow.local, flow.remote)
+}
+
+/// Whether only the times and the REGISTER's own numbers differ.
+fn same_but_time(old: &Binding, new: &Binding) -> bool {
+    old.q == new.q
+        && old.path == new.path
+        && old.received == new.received
+        && old.instance == new.instance
+        && old.reg_id == new.reg_id
+        && old.user_agent == new.user_agent
+}
+
+/// 503: nothing was stored, and the phone shall come back soon.
+fn unavailable(request: &Message, ids: &mut IdSource) -> Message {
+    // Spread, so that the phones of a site do not all come back in the same second.
+    let retry_after = 5 + ids.next_u64() % 10;
+    Builder::response_to(request, StatusCode::SERVICE_UNAVAILABLE, None, Some(&ids.tag()))
+        .header(Name::RetryAfter, retry_after)
+        .finish()
+}
+
+/// Extensions of REGISTER that we understand.
+const SUPPORTED: [&str; 1] = ["path"];
+/// Seconds that must be left of what is stored to be worth granting while the store is away.
+const SHORTEST_FALLBACK: i64 = 10;
+/// Contacts in one REGISTER.
+const MAX_CONTACTS: usize = 32;
+/// REGISTERs of one worker that may wait for the disk.
+const MAX_PENDING: usize = 50_000;
+/// Characters of a User-Agent that are kept.
+const MAX_USER_AGENT: usize = 128;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use bytes::Bytes;
+    use schema::secret::{Ha1Set, Password, Sealed};
+    use schema::{Apply, SiteId};
+    use sip_core::flow::Transport;
+    use sip_core::ids::WorkerId;
+    use sip_core::wire::Limits;
+
+    use super::*;
+
+    pub(crate) fn binding(contact: &str, expires_at: i64) -> Binding {
+        Binding {
+            line: LineId(1),
+            contact: contact.to_owned(),
+            call_id: "c1".to_owned(),
+            cseq: 1,
+            q: 1000,
+            expires_at,
+            stored_until: expires_at,
+            path: Vec::new(),
+            received: flow_text(&flow()),
+            user_agent: None,
+            instance: None,
+            reg_id: None,
+            source: None,
+        }
+    }
+
+    fn flow() -> Flow {
+        let (local, remote) = ("[::1]:5060".parse().unwrap(), "[::1]:6000".parse().unwrap());
+        Flow { transport: Transport::Udp, local, remote, connection: None }
+    }
+
+    struct Bench {
+        registrar: Registrar,
+        locations: Arc<Locations>,
+        line: Line,
+        ids: IdSource,
+        cseq: u32,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let locations = Arc::new(Locations::new());
+            let ha1 = Ha1Set::of("s1-101", "centrex6", &Password::new("secret"));
+            let mut line =
+                Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
+            line.id = LineId(1);
+            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations));
+            Bench { registrar, locations, line, ids: IdSource::new(WorkerId(0), [1; 32]), cseq: 0 }
+        }
+
+        fn step(&mut self, now: u64, headers: &str) -> Step {
+            self.cseq += 1;
+            let text = format!(
+                "REGISTER sip:s1.example.net SIP/2.0\r\nVia: SIP/2.0/UDP [::1]:6000;branch=z9hG4bK{0}\r\n\
+                 From: <sip:101@s1.example.net>;tag=1\r\nTo: <sip:101@s1.example.net>\r\nCall-ID: c1\r\n\
+                 CSeq: {0} REGISTER\r\n{headers}\r\n",
+                self.cseq
+            );
+            let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+            let server = ServerId::default();
+            self.registrar.register(
+                Duration::from_secs(now),
+                server,
+                &request,
+                &flow(),
+                &self.line,
+                &mut self.ids,
+            )
+        }
+
+        /// Registers with a store that takes everything; gives the changes and the answer.
+        fn register(&mut self, now: u64, headers: &str) -> (Vec<Change>, Message) {
+            match self.step(now, headers) {
+                Step::Respond(response) => (Vec::new(), response),
+                Step::Save(token, changes) => {
+                    changes.iter().for_each(|change| self.locations.apply(change));
+                    let saved = self.registrar.saved(Duration::from_secs(now), token, Ok(()), &mut self.ids);
+                    (changes, saved.unwrap().1)
+                }
+            }
+        }
+    }
+
+    fn status(answer: &(Vec<Change>, Message)) -> u16 {
+        answer.1.status().unwrap().code()
+    }
+
+    fn contacts(answer: &(Vec<Change>, Message)) -> Vec<String> {
+        answer.1.raws(Name::Contact).map(|raw| String::from_utf8_lossy(raw).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_binding_is_granted_listed_refreshed_and_removed() {
+        let mut bench = Bench::new();
+        let first =
+            bench.register(1000, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        assert_eq!((status(&first), first.0.len()), (200, 1));
+        assert_eq!(contacts(&first), ["<sip:101@[::1]:6000>;expires=600"]);
+        assert_eq!(first.1.text(Name::Path), Some("<sip:edge;lr>"));
+        // Inside what is stored (600 and as much margin): no commit.
+        let refresh =
+            bench.register(1500, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        assert_eq!(
+            (refresh.0.len(), contacts(&refresh)),
+            (0, vec!["<sip:101@[::1]:6000>;expires=600".to_owned()])
+        );
+        let later =
+            bench.register(1900, "Contact: <sip:101@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n");
+        assert_eq!(later.0.len(), 1);
+        let query = bench.register(1900, "");
+        assert_eq!(contacts(&query).len(), 1);
+        let gone = bench.register(1901, "Contact: *\r\nExpires: 0\r\n");
+        assert_eq!((gone.0.len(), contacts(&gone).len()), (1, 0));
+    }
+
+    #[test]
+    fn several_contacts_come_best_first() {
+        let mut bench = Bench::new();
+        let both = bench.register(0, "Contact: <sip:a@[::1]>;q=0.5, <sip:b@[::1]>\r\nExpires: 100\r\n");
+        assert_eq!(contacts(&both), ["<sip:b@[::1]>;expires=100", "<sip:a@[::1]>;q=0.500;expires=100"]);
+        let one = bench.register(0, "Contact: <sip:a@[::1]>;expires=0\r\n");
+        assert_eq!(contacts(&one).len(), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_changes_nothing() {
+        let mut bench = Bench::new();
+        let brief = bench.register(0, "Contact: <sip:a@[::1]>;expires=5\r\n");
+        assert_eq!((status(&brief), brief.1.text(Name::MinExpires)), (423, Some("60")));
+        assert_eq!(status(&bench.register(0, "Contact: *\r\nExpires: 60\r\n")), 400);
+        assert_eq!(status(&bench.register(0, "Contact: *, <sip:a@[::1]>\r\nExpires: 0\r\n")), 400);
+        let unknown = bench.register(0, "Contact: <sip:a@[::1]>\r\nRequire: path, gruu\r\n");
+        assert_eq!((status(&unknown), unknown.1.text(Name::Unsupported)), (420, Some("gruu")));
+        let many: String = (0..9).map(|at| format!("Contact: <sip:{at}@[::1]>\r\n")).collect();
+        assert_eq!(status(&bench.register(0, &many)), 403);
+        assert_eq!(bench.locations.lines(), 0);
+    }
+
+    #[test]
+    fn an_older_cseq_of_the_same_call_id_fails() {
+        let mut bench = Bench::new();
+        bench.cseq = 10;
+        assert_eq!(status(&bench.register(0, "Contact: <sip:a@[::1]>\r\n")), 200);
+        bench.cseq = 4;
+        assert_eq!(status(&bench.register(1, "Contact: <sip:a@[::1]>;expires=0\r\n")), 500);
+        assert_eq!(bench.locations.lines(), 1);
+    }
+
+    #[test]
+    fn while_the_store_is_away_a_refresh_gets_what_is_stored_and_a_newcomer_gets_503() {
+        let mut bench = Bench::new();
+        bench.register(1000, "Contact: <sip:a@[::1]>;expires=600\r\n");
+        let Step::Save(token, _) = bench.step(1900, "Contact: <sip:a@[::1]>;expires=600\r\n") else {
+            panic!()
+        };
+        let away =
+            bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
+        let answer = (Vec::new(), away.unwrap().1);
+        assert_eq!(contacts(&answer), ["<sip:a@[::1]>;expires=300"]);
+        let Step::Save(token, _) = bench.step(1900, "Contact: <sip:b@[::1]>\r\n") else { panic!() };
+        let away =
+            bench.registrar.saved(Duration::from_secs(1900), token, Err(SaveError::Away), &mut bench.ids);
+        let answer = away.unwrap().1;
+        assert_eq!(answer.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(answer.has(Name::RetryAfter));
+    }
+}

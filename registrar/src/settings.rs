@@ -1,0 +1,35 @@
+//! What the carrier sets for registrations.
+
+use std::time::Duration;
+
+use sip_core::auth::Algorithm;
+
+/// The registrar's policy.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The platform's one digest realm, never a site's domain.
+    pub realm: String,
+    /// Digest algorithms in the order in which they are offered.
+    pub algorithms: Vec<Algorithm>,
+    /// The shortest registration that is taken; shorter ones get 423 (RFC 3261 §10.3, step 7).
+    pub min_expires: Duration,
+    /// The longest registration that is granted.
+    pub max_expires: Duration,
+    /// What is granted when the phone names none.
+    pub default_expires: Duration,
+    /// Bindings that one line may have at a time.
+    pub max_bindings: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            realm: "centrex6".to_owned(),
+            algorithms: vec![Algorithm::Md5],
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(7200),
+            default_expires: Duration::from_secs(3600),
+            max_bindings: 8,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What an operator can ask of the platform, one noun a file.
+//!
+//! The command line reads its arguments straight into an [`Operation`]. A running node executes it for the command line
+//! over its admin socket; without a running node the command line executes it itself on the opened store.
+
+mod call;
+mod line;
+mod node;
+mod number;
+mod reply;
+mod route;
+mod site;
+mod trunk;
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use schema::secret::{KeyFile, SecretError};
+use schema::{Change, Directory, Store, StoreError, Writer};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use call::CallOperation;
+pub(crate) use line::LineOperation;
+pub(crate) use node::{Live, NodeOperation};
+pub(crate) use number::NumberOperation;
+pub(crate) use reply::Reply;
+pub(crate) use route::RouteOperation;
+pub(crate) use site::SiteOperation;
+pub(crate) use trunk::TrunkOperation;
+
+/// A noun and what to do with it.
+#[derive(Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Operation {
+    /// Dorms: their names, codes, domains and prefixes
+    #[command(subcommand)]
+    Site(SiteOperation),
+    /// Telephone lines: extensions and their credentials
+    #[command(subcommand)]
+    Line(LineOperation),
+    /// Telephone numbers (E.164) that ring a line
+    #[command(subcommand)]
+    Number(NumberOperation),
+    /// Carriers' gateways
+    #[command(subcommand)]
+    Trunk(TrunkOperation),
+    /// Which trunk a dialled number takes
+    #[command(subcommand)]
+    Route(RouteOperation),
+    /// Call records
+    #[command(subcommand)]
+    Call(CallOperation),
+    /// The platform's own nodes
+    #[command(subcommand)]
+    Node(NodeOperation),
+}
+
+/// Why an operation was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum OperationError {
+    /// The store refused it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The save did not come about.
+    #[error(transparent)]
+    Save(#[from] schema::SaveError),
+    /// A field is not valid.
+    #[error(transparent)]
+    Invalid(#[from] schema::InvalidRow),
+    /// What was named does not exist.
+    #[error("there is no {what} {key:?}: `centrex6 {what} list` shows what there is")]
+    Unknown {
+        /// The noun.
+        what: &'static str,
+        /// What the user wrote.
+        key: String,
+    },
+    /// A password could not be sealed.
+    #[error("the password could not be sealed: {0}")]
+    Seal(#[from] SecretError),
+    /// The store took the change and did not say what it wrote.
+    #[error("the store gave no row back")]
+    NoRow,
+}
+
+/// What operations work on: a running node's parts, or those of a store opened for one command.
+pub(crate) struct Office {
+    /// For what is not kept in memory: call records and nodes.
+    pub store: Arc<dyn Store>,
+    /// Everything else.
+    pub directory: Arc<Directory>,
+    /// All changes go through it.
+    pub writer: Writer,
+    /// Seals passwords.
+    pub key_file: KeyFile,
+    /// The digest realm that passwords are hashed with.
+    pub realm: String,
+    /// What a running node knows of itself.
+    pub live: Option<Live>,
+}
+
+impl Operation {
+    /// Reads the words of a command line, without the program's name.
+    pub(crate) fn from_words(words: &[&str]) -> Result<Operation, clap::Error> {
+        #[derive(clap::Parser)]
+        #[command(no_binary_name = true)]
+        struct Words {
+            #[command(subcommand)]
+            operation: Operation,
+        }
+        <Words as clap::Parser>::try_parse_from(words).map(|words| words.operation)
+    }
+
+    /// Carries it out.
+    pub(crate) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
+        match self {
+            Operation::Site(operation) => operation.execute(office).await,
+            Operation::Line(operation) => operation.execute(office).await,
+            Operation::Number(operation) => operation.execute(office).await,
+            Operation::Trunk(operation) => operation.execute(office).await,
+            Operation::Route(operation) => operation.execute(office).await,
+            Operation::Call(operation) => operation.execute(office).await,
+            Operation::Node(operation) => operation.execute(office).await,
+        }
+    }
+}
+
+impl Office {
+    /// Writes one change; gives it back as it stands on disk, with the id that the store gave.
+    async fn write(&self, change: Change) -> Result<Change, OperationError> {
+        let mut written = self.writer.save_each(vec![change]).await?;
+        Ok(written.pop().ok_or(OperationError::NoRow)??)
+    }
+}
+
+fn unknown(what: &'static str, key: &str) -> OperationError {
+    OperationError::Unknown { what, key: key.to_owned() }
+}

@@ -1,0 +1,103 @@
+//! Trunks.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+use ipnet::IpNet;
+use schema::{Change, Directory, Gateway, Trunk};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Office, OperationError, Reply, unknown};
+
+/// What can be done with trunks.
+#[derive(Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TrunkOperation {
+    /// Add a trunk
+    Add {
+        /// What people call it
+        #[arg(long)]
+        name: String,
+        /// Where calls are sent, like udp:192.0.2.1:5060; several in the order of preference
+        #[arg(long = "gateway", required = true)]
+        gateways: Vec<Gateway>,
+        /// Networks that its signalling may come from, beside the gateways
+        #[arg(long = "source")]
+        sources: Vec<IpNet>,
+        /// Networks that its media may come from [default: the gateways' addresses]
+        #[arg(long = "media-network")]
+        media_networks: Vec<IpNet>,
+        /// How many calls it may carry at once
+        #[arg(long)]
+        max_calls: Option<u32>,
+        /// The largest request sent to it over UDP, in bytes
+        #[arg(long)]
+        max_udp_bytes: Option<u32>,
+        /// Caller's number for lines that have none
+        #[arg(long)]
+        default_caller: Option<String>,
+    },
+    /// List all trunks
+    List,
+    /// Show one trunk
+    Show {
+        /// Its name
+        trunk: String,
+    },
+    /// Remove a trunk that has no routes
+    Remove {
+        /// Its name
+        trunk: String,
+    },
+}
+
+impl TrunkOperation {
+    pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
+        match self {
+            TrunkOperation::Add {
+                name,
+                gateways,
+                sources,
+                media_networks,
+                max_calls,
+                max_udp_bytes,
+                default_caller,
+            } => {
+                let mut trunk = Trunk::new(&name, gateways)?;
+                if !media_networks.is_empty() {
+                    trunk.media_networks = media_networks;
+                }
+                let trunk = Trunk { sources, max_calls, max_udp_bytes, default_caller, ..trunk };
+                trunk.check()?;
+                let Change::PutTrunk(trunk) = office.write(Change::PutTrunk(trunk)).await? else {
+                    return Err(OperationError::NoRow);
+                };
+                Ok(Reply::Done { message: format!("added trunk {}", trunk.name), item: json!(trunk) })
+            }
+            TrunkOperation::List => {
+                let mut trunks = office.directory.trunks();
+                trunks.sort_by(|one, two| one.name.cmp(&two.name));
+                let rows = trunks.iter().map(|trunk| json!(**trunk)).collect();
+                let columns = [
+                    ("NAME", "name"),
+                    ("GATEWAYS", "gateways"),
+                    ("MEDIA FROM", "media_networks"),
+                    ("ENABLED", "enabled"),
+                ];
+                Ok(Reply::rows(&columns, rows))
+            }
+            TrunkOperation::Show { trunk } => Ok(Reply::Item(json!(*find(&office.directory, &trunk)?))),
+            TrunkOperation::Remove { trunk } => {
+                let trunk = find(&office.directory, &trunk)?;
+                office.write(Change::RemoveTrunk(trunk.id)).await?;
+                Ok(Reply::Done { message: format!("removed trunk {}", trunk.name), item: json!(*trunk) })
+            }
+        }
+    }
+}
+
+/// The trunk that a user means by its name.
+pub(super) fn find(directory: &Directory, key: &str) -> Result<Arc<Trunk>, OperationError> {
+    directory.trunks().into_iter().find(|trunk| trunk.name == key).ok_or_else(|| unknown("trunk", key))
+}

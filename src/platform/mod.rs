@@ -1,0 +1,193 @@
+//! A platform in one process: the configured roles on one store, from start to drained end.
+
+mod foundation;
+mod roles;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::config::{Config, Role};
+use node::lifecycle::{self, Shutdown};
+use node::listener::Listener;
+use node::telemetry::{self, AdminServer, Health};
+use node::worker::Workers;
+use serde_json::json;
+use sip_core::flow::Transport;
+
+use crate::admin::AdminSocket;
+use crate::operation::{Live, Office, Operation, Reply};
+
+use foundation::Foundation;
+use roles::Bound;
+
+/// A running platform. [`stop`](Platform::stop) it, or let it [`run_to_end`](Platform::run_to_end).
+pub(crate) struct Platform {
+    shutdown: Shutdown,
+    drain_limit: Duration,
+    foundation: Foundation,
+    office: Arc<Office>,
+    listeners: Listeners,
+    workers: Vec<Workers>,
+    health: Health,
+    // Held for their Drop: the socket's file goes, the port closes.
+    _admin_socket: AdminSocket,
+    _admin_server: AdminServer,
+}
+
+/// Where the roles listen, with the ports that the system gave.
+#[derive(Debug, Clone, Default)]
+struct Listeners {
+    proxy: Vec<Listener>,
+    translator_ipv6: Vec<Listener>,
+    translator_ipv4: Vec<Listener>,
+}
+
+impl Platform {
+    /// Starts everything that the configuration names. When this returns, phones can register.
+    pub(crate) async fn start(config: &Config) -> anyhow::Result<Platform> {
+        let shutdown = Shutdown::new();
+        let metrics = telemetry::install_metrics();
+        let health = Health::starting(&shutdown);
+        let admin_server =
+            AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
+        let foundation = Foundation::lay(config).await?;
+        let started = start_roles(config, &foundation, &shutdown);
+        let (listeners, workers) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                // The store is closed in order, so that the next start finds it clean.
+                foundation.close().await;
+                return Err(error);
+            }
+        };
+        let live = live(config, &foundation, &listeners);
+        let office = Arc::new(foundation.office(config, Some(live))?);
+        let admin_socket = AdminSocket::listen(&config.node.admin_socket, Arc::clone(&office)).await?;
+        foundation.announce(config);
+        health.set_ready();
+        tracing::info!(
+            node = %config.node.name,
+            proxy = ?listeners.proxy.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            translator_ipv6 = ?listeners.translator_ipv6.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            translator_ipv4 = ?listeners.translator_ipv4.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "ready"
+        );
+        Ok(Platform {
+            shutdown,
+            drain_limit: config.node.drain_limit,
+            foundation,
+            office,
+            listeners,
+            workers,
+            health,
+            _admin_socket: admin_socket,
+            _admin_server: admin_server,
+        })
+    }
+
+    /// What operations work on.
+    pub(crate) fn office(&self) -> Arc<Office> {
+        Arc::clone(&self.office)
+    }
+
+    /// Where phones register, over UDP.
+    pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
+        udp(&self.listeners.proxy)
+    }
+
+    /// Where trunks reach the translator over IPv4 and UDP.
+    pub(crate) fn trunk_address(&self) -> Option<SocketAddr> {
+        udp(&self.listeners.translator_ipv4)
+    }
+
+    /// Lines that have a binding.
+    pub(crate) fn registered_lines(&self) -> usize {
+        self.foundation.locations.lines()
+    }
+
+    /// Runs until SIGTERM or SIGINT, then lets running calls finish; a second signal cuts them.
+    pub(crate) async fn run_to_end(self) -> anyhow::Result<()> {
+        let signals = lifecycle::follow_signals(&self.shutdown)?;
+        let ended = self.end().await;
+        signals.abort();
+        ended
+    }
+
+    /// Stops at once.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.stop();
+        self.end().await
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        let Platform { shutdown, drain_limit, foundation, workers, health, .. } = self;
+        let ending = lifecycle::run_to_end(&shutdown, workers, drain_limit).await;
+        health.set_unready("stopped");
+        // After the workers: their last call records must reach the disk.
+        foundation.close().await;
+        ending?;
+        Ok(())
+    }
+}
+
+/// Carries out an operation on the store while no node runs here.
+pub(crate) async fn operate_offline(config: &Config, operation: Operation) -> anyhow::Result<Reply> {
+    let foundation = Foundation::lay(config).await?;
+    let office = foundation.office(config, None)?;
+    let reply = operation.execute(&office).await;
+    drop(office);
+    foundation.close().await;
+    Ok(reply?)
+}
+
+/// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
+fn start_roles(
+    config: &Config,
+    foundation: &Foundation,
+    shutdown: &Shutdown,
+) -> anyhow::Result<(Listeners, Vec<Workers>)> {
+    let proxy = match config.node.plays(Role::RegistrarProxy) {
+        true => Some(Bound::proxy(config, shutdown)?),
+        false => None,
+    };
+    let translator = match config.node.plays(Role::Translator) {
+        true => Some(Bound::translator(config, shutdown)?),
+        false => None,
+    };
+    let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
+    let (ipv6, ipv4) = of(&translator).into_iter().partition(|listener: &Listener| listener.addr.is_ipv6());
+    let listeners = Listeners { proxy: of(&proxy), translator_ipv6: ipv6, translator_ipv4: ipv4 };
+    let mut workers = Vec::new();
+    if let Some(bound) = translator {
+        workers.push(roles::start_translator(bound, config, foundation, &listeners)?);
+    }
+    if let Some(bound) = proxy {
+        workers.push(roles::start_proxy(bound, config, foundation, &listeners)?);
+    }
+    Ok((listeners, workers))
+}
+
+/// What the running node tells of itself.
+fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live {
+    let locations = Arc::clone(&foundation.locations);
+    let calls = foundation.calls();
+    let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let listeners = json!({
+        "registrar_proxy": texts(&listeners.proxy),
+        "translator_ipv6": texts(&listeners.translator_ipv6),
+        "translator_ipv4": texts(&listeners.translator_ipv4),
+    });
+    let state = move || {
+        json!({
+            "registered_lines": locations.lines(),
+            "calls": calls(),
+            "listeners": listeners,
+        })
+    };
+    Live { node: config.node.name.clone(), state: Arc::new(state) }
+}
+
+fn udp(listeners: &[Listener]) -> Option<SocketAddr> {
+    listeners.iter().find(|listener| listener.transport == Transport::Udp).map(|listener| listener.addr)
+}
