@@ -1,17 +1,17 @@
-//! What every test needs: a node of the real binary, and sipp.
+//! What every test needs: nodes of the real binary, sipp, simulated phones, a network that loses packets.
 
+mod lossy;
 mod node;
+mod phone;
 mod sipp;
 
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub use lossy::LossyRelay;
 pub use node::{Credentials, Node, Setup};
-pub use sipp::{Running, Sipp};
-
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-
-/// A UDP port that was free a moment ago, for programs that cannot take port 0 and say what they got.
-pub fn free_port(ip: IpAddr) -> u16 {
-    UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap().local_addr().unwrap().port()
-}
+pub use phone::{gateway, phone, register, unregistered};
+pub use sipp::{Running, Sipp, Trace};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
 pub fn have(program: &str) -> bool {
@@ -27,3 +27,27 @@ pub fn have(program: &str) -> bool {
     }
     found
 }
+
+/// Waits for something that must happen, and fails when it does not.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {} s: {what}", PATIENCE.as_secs()),
+    }
+}
+
+/// Asks again and again until there is an answer, and fails when there is none in time.
+pub fn until<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {} s: {}", PATIENCE.as_secs(), what());
+        // There is nothing to be told by: the other side is a process of its own.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
