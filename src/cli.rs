@@ -53,7 +53,7 @@ enum ConfigCommand {
 }
 
 /// Runs the command line; the exit code is 0, 1 (failed), 64 (usage) or 78 (configuration).
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

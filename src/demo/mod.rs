@@ -18,7 +18,7 @@ use stage::Stage;
 
 /// What the user can choose.
 #[derive(Args, Clone)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// End after the calls; exit code 0 only if all was as it should be
     #[arg(long)]
     once: bool,
@@ -40,7 +40,7 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo.
-pub fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
     let quiet = node::config::Log { level: "warn".to_owned(), ..node::config::Log::default() };
     let _logs = node::telemetry::install_logs(&quiet);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -8,7 +8,7 @@ use node::listener::Listener;
 use schema::{CallQuery, CallRecord};
 use serde_json::Value;
 use tempfile::TempDir;
-use user_agent::{Gateway, GatewayConfig, Phone, PhoneConfig};
+use user_agent::{Gateway, GatewayConfig, MediaOptions, Phone, PhoneConfig};
 
 use super::narrator::Narrator;
 use super::scene::Scene;
@@ -49,7 +49,11 @@ impl Stage {
         let office = platform.office();
         let gateway_address = SocketAddr::from((args.trunk_address, 0));
         let trunk_side = platform.trunk_address().context("the translator does not listen on IPv4")?;
-        let gateway = Gateway::bind(GatewayConfig::new(gateway_address, trunk_side))?;
+        let media = MediaOptions { packets: Some(args.packets), ..MediaOptions::default() };
+        let gateway = Gateway::bind(GatewayConfig {
+            media: media.clone(),
+            ..GatewayConfig::new(gateway_address, trunk_side)
+        })?;
         let prefix = format!("{}/128", args.address);
         let mut dorms = Vec::new();
         for (name, code, domain) in DORMS {
@@ -60,10 +64,11 @@ impl Stage {
             operate(&office, &site).await?;
             let mut phones = Vec::new();
             for extension in 101..101 + PHONES {
-                let Credentials { auth_user, password } = add_line(&office, code, &extension.to_string()).await?;
+                let Credentials { auth_user, password } =
+                    add_line(&office, code, &extension.to_string()).await?;
                 let local = SocketAddr::from((args.address, 0));
                 let config = PhoneConfig::new(local, proxy, &extension.to_string(), domain, &password);
-                phones.push(Phone::bind(PhoneConfig { auth_user, ..config })?);
+                phones.push(Phone::bind(PhoneConfig { auth_user, media: media.clone(), ..config })?);
             }
             dorms.push(phones);
         }

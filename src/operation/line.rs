@@ -13,7 +13,7 @@ use super::{Office, OperationError, Reply, site, unknown};
 /// What can be done with lines.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LineOperation {
+pub(crate) enum LineOperation {
     /// Add a line; its password is made for it, and shown once, unless --password-stdin gives one
     Add {
         /// Code or domain of its site
@@ -109,7 +109,12 @@ impl LineOperation {
                 lines.retain(|line| site.as_ref().is_none_or(|site| site.id == line.site));
                 lines.sort_by(|one, two| (one.site.0, &one.extension).cmp(&(two.site.0, &two.extension)));
                 let rows = lines.iter().map(|line| shown(line, &office.directory)).collect();
-                let columns = [("LINE", "auth_user"), ("ADDRESS", "address"), ("NAME", "display_name"), ("NUMBERS", "numbers")];
+                let columns = [
+                    ("LINE", "auth_user"),
+                    ("ADDRESS", "address"),
+                    ("NAME", "display_name"),
+                    ("NUMBERS", "numbers"),
+                ];
                 Ok(Reply::rows(&columns, rows))
             }
             LineOperation::Show { line } => {
@@ -125,7 +130,7 @@ impl LineOperation {
     }
 
     /// Where to put a password that the user gives on standard input, when the user asked for that.
-    pub fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
         match self {
             LineOperation::Add { password_stdin: true, password, .. } => Some(password),
             _ => None,

@@ -14,7 +14,7 @@ use super::{Office, OperationError, Reply, unknown};
 /// What can be done with sites.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SiteOperation {
+pub(crate) enum SiteOperation {
     /// Add a site
     Add {
         /// What people call it
@@ -67,7 +67,13 @@ impl SiteOperation {
                 sites.sort_by(|one, two| one.code.cmp(&two.code));
                 let counts = line_counts(&office.directory);
                 let rows = sites.iter().map(|site| shown(site, &counts)).collect();
-                let columns = [("CODE", "code"), ("NAME", "name"), ("DOMAIN", "domain"), ("PREFIX", "prefix"), ("LINES", "lines")];
+                let columns = [
+                    ("CODE", "code"),
+                    ("NAME", "name"),
+                    ("DOMAIN", "domain"),
+                    ("PREFIX", "prefix"),
+                    ("LINES", "lines"),
+                ];
                 Ok(Reply::rows(&columns, rows))
             }
             SiteOperation::Show { site } => {
@@ -85,7 +91,9 @@ impl SiteOperation {
 /// The site that a user means by its code or domain.
 pub(super) fn find(directory: &Directory, key: &str) -> Result<Arc<Site>, OperationError> {
     let by_code = directory.sites().into_iter().find(|site| site.code == key);
-    by_code.or_else(|| directory.site_by_domain(&key.to_ascii_lowercase())).ok_or_else(|| unknown("site", key))
+    by_code
+        .or_else(|| directory.site_by_domain(&key.to_ascii_lowercase()))
+        .ok_or_else(|| unknown("site", key))
 }
 
 fn shown(site: &Site, line_counts: &HashMap<SiteId, usize>) -> Value {

@@ -15,7 +15,7 @@ use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
 use sip_core::ids::IdSource;
 use sip_core::{transaction, wire};
-use sip_proxy::{ProxyCore, world::StoreWorld};
+use sip_proxy::{ProxyCore, StoreWorld};
 
 use super::{Listeners, udp};
 use crate::platform::foundation::Foundation;
@@ -33,7 +33,12 @@ impl Bound {
         Bound::open("translator", listen, config, shutdown)
     }
 
-    fn open(role: &str, listen: Vec<Listener>, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+    fn open(
+        role: &str,
+        listen: Vec<Listener>,
+        config: &Config,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Bound> {
         let mut workers = WorkersConfig::new(role, listen, &config.sip);
         workers.workers = config.node.workers;
         Ok(Bound(Workers::bind(workers, shutdown)?))
@@ -123,16 +128,26 @@ pub(super) fn start_translator(
     let workers = bound.0.count();
     let ports = u16::try_from(workers).ok().and_then(|workers| ports.split(workers));
     let ports = ports.with_context(|| format!("[translator] media_ports: too few for {workers} workers"))?;
-    let addresses: Vec<IpAddr> = [Some(inside), outside_v4].into_iter().flatten().map(|face| face.media).collect();
+    let addresses: Vec<IpAddr> =
+        [Some(inside), outside_v4].into_iter().flatten().map(|face| face.media).collect();
     let (rest, silence) = (role.media_rest, role.media_silence);
     let writer = foundation.writer.clone();
     let start = move |context: WorkerContext| {
         // One range a worker: split() gave exactly as many as there are.
         let ports = ports.get(usize::from(context.worker.0)).copied().unwrap_or(ports[0]);
-        let relay = RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
+        let relay =
+            RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
         let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone());
         let ids = IdSource::new(context.worker, context.seed);
-        (TranslatorCore::new(Arc::clone(&settings), shared.clone(), ids, b2bua_translator::Clock::system()), world)
+        (
+            TranslatorCore::new(
+                Arc::clone(&settings),
+                shared.clone(),
+                ids,
+                b2bua_translator::Clock::system(),
+            ),
+            world,
+        )
     };
     Ok(bound.0.spawn(start)?)
 }
@@ -142,7 +157,9 @@ fn face(listeners: &[Listener], media: Option<IpAddr>, key: &str) -> anyhow::Res
     let Some(bound) = udp(listeners) else { return Ok(None) };
     let media = media.unwrap_or(bound.ip());
     if media.is_unspecified() {
-        bail!("[translator] {key}: the listener is on every address, so say which one phones and gateways send media to");
+        bail!(
+            "[translator] {key}: the listener is on every address, so say which one phones and gateways send media to"
+        );
     }
     // A listener on a wildcard address is written as the media address, which is one of ours for sure.
     let signalling = if bound.ip().is_unspecified() { SocketAddr::new(media, bound.port()) } else { bound };
@@ -152,8 +169,12 @@ fn face(listeners: &[Listener], media: Option<IpAddr>, key: &str) -> anyhow::Res
 /// Our own listeners as the other role of this process reaches them: a wildcard address is reached on the loopback.
 fn reachable(listeners: &[Listener]) -> Vec<Listener> {
     let on_loopback = |listener: &Listener| match listener.addr.ip() {
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), listener.addr.port()),
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listener.addr.port()),
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), listener.addr.port())
+        }
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listener.addr.port())
+        }
         _ => listener.addr,
     };
     let datagrams = listeners.iter().filter(|listener| listener.transport == sip_core::flow::Transport::Udp);
@@ -163,7 +184,8 @@ fn reachable(listeners: &[Listener]) -> Vec<Listener> {
 /// Names the node in nonces: a nonce of another node counts as stale.
 fn node_number(name: &str) -> u16 {
     // FNV-1a, folded: any even spread does.
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash >> 16) as u16 ^ hash as u16
 }
 
