@@ -43,5 +43,9 @@ async fn at_a_phone() {
     assert_eq!((inside.final_status(), outside.final_status()), (486, 486));
     let records = node.call_records(2);
     let seen: Vec<_> = records.iter().map(|record| (&record["direction"], &record["result"])).collect();
-    assert_eq!(seen, [(&"internal".into(), &"busy".into()), (&"inbound".into(), &"busy".into())], "{records:#?}");
+    assert_eq!(
+        seen,
+        [(&"internal".into(), &"busy".into()), (&"inbound".into(), &"busy".into())],
+        "{records:#?}"
+    );
 }

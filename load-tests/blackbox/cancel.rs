@@ -39,7 +39,11 @@ async fn a_phone_inside_is_told() {
     soon("the caller is told", call.answered()).await.unwrap_err();
     assert!(matches!(call.phase(), CallPhase::Failed { status: 487, .. }), "{:?}", call.phase());
     let record = node.call_record();
-    assert_eq!((&record["direction"], &record["result"]), (&"internal".into(), &"cancelled".into()), "{record:#}");
+    assert_eq!(
+        (&record["direction"], &record["result"]),
+        (&"internal".into(), &"cancelled".into()),
+        "{record:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

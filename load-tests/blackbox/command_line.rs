@@ -38,7 +38,9 @@ fn usage_errors_are_64() {
 #[test]
 fn configuration_errors_are_78() {
     let offline = Offline::new();
-    offline.configure("[node]\nname = \"n1\"\n\n[registrar_proxy]\nlissen = [\"udp:[::1]:0\"]\n[sip]\nt1_ms = \"fast\"\n");
+    offline.configure(
+        "[node]\nname = \"n1\"\n\n[registrar_proxy]\nlissen = [\"udp:[::1]:0\"]\n[sip]\nt1_ms = \"fast\"\n",
+    );
     for words in [&["config", "check"][..], &["run"], &["site", "list"]] {
         let output = offline.say(words);
         let text = shown(&output);
@@ -150,7 +152,12 @@ fn a_password_may_come_from_standard_input() {
     let node = Node::start();
     let domain = node.add_site(1);
     let words = ["line", "add", "--site", &domain, "--extension", "101", "--password-stdin"];
-    let mut child = node.command(&words).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = node
+        .command(&words)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"open sesame\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -210,8 +217,25 @@ fn shown(output: &Output) -> String {
 /// Commands and their exit codes, in order.
 const SCRIPT: &[(&[&str], i32)] = &[
     (&["site", "list"], 0),
-    (&["site", "add", "--name", "Sakura", "--code", "801", "--domain", "s1.example.net", "--prefix", "2001:db8:1::/48"], 0),
-    (&["site", "add", "--name", "Ume", "--code", "802", "--domain", "s2.example.net", "--region", "Tokyo"], 0),
+    (
+        &[
+            "site",
+            "add",
+            "--name",
+            "Sakura",
+            "--code",
+            "801",
+            "--domain",
+            "s1.example.net",
+            "--prefix",
+            "2001:db8:1::/48",
+        ],
+        0,
+    ),
+    (
+        &["site", "add", "--name", "Ume", "--code", "802", "--domain", "s2.example.net", "--region", "Tokyo"],
+        0,
+    ),
     // The code, the domain: each once.
     (&["site", "add", "--name", "X", "--code", "801", "--domain", "s3.example.net"], 1),
     (&["site", "add", "--name", "X", "--code", "803", "--domain", "s1.example.net"], 1),
@@ -222,7 +246,20 @@ const SCRIPT: &[(&[&str], i32)] = &[
     (&["site", "show", "S1.Example.NET"], 0),
     (&["site", "show", "899"], 1),
     (&["line", "add", "--site", "801", "--extension", "101"], 0),
-    (&["line", "add", "--site", "s2.example.net", "--extension", "201", "--name", "Room 201", "--international"], 0),
+    (
+        &[
+            "line",
+            "add",
+            "--site",
+            "s2.example.net",
+            "--extension",
+            "201",
+            "--name",
+            "Room 201",
+            "--international",
+        ],
+        0,
+    ),
     (&["line", "add", "--site", "801", "--extension", "101", "--auth-user", "other"], 1),
     (&["line", "add", "--site", "801", "--extension", "102", "--auth-user", "s1-101"], 1),
     (&["line", "add", "--site", "801", "--extension", "1O1"], 1),
@@ -240,13 +277,43 @@ const SCRIPT: &[(&[&str], i32)] = &[
     // A number moves.
     (&["number", "add", "+81355550101", "--line", "s2-201"], 0),
     (&["line", "show", "s2-201"], 0),
-    (&["trunk", "add", "--name", "carrier", "--gateway", "192.0.2.1", "--gateway", "tcp:192.0.2.2:5080", "--max-calls", "30"], 0),
+    (
+        &[
+            "trunk",
+            "add",
+            "--name",
+            "carrier",
+            "--gateway",
+            "192.0.2.1",
+            "--gateway",
+            "tcp:192.0.2.2:5080",
+            "--max-calls",
+            "30",
+        ],
+        0,
+    ),
     (&["trunk", "add", "--name", "carrier", "--gateway", "192.0.2.3"], 1),
     (&["trunk", "add", "--name", "mixed", "--gateway", "192.0.2.3", "--gateway", "[2001:db8::1]:5060"], 1),
     (&["trunk", "list"], 0),
     (&["trunk", "show", "carrier"], 0),
     (&["trunk", "show", "other"], 1),
-    (&["route", "add", "--prefix", "+81", "--trunk", "carrier", "--priority", "1", "--strip", "3", "--prepend", "0"], 0),
+    (
+        &[
+            "route",
+            "add",
+            "--prefix",
+            "+81",
+            "--trunk",
+            "carrier",
+            "--priority",
+            "1",
+            "--strip",
+            "3",
+            "--prepend",
+            "0",
+        ],
+        0,
+    ),
     (&["route", "add", "--prefix", "x", "--trunk", "carrier"], 1),
     (&["route", "add", "--trunk", "other"], 1),
     (&["route", "list"], 0),

@@ -65,7 +65,9 @@ async fn sipp_as_a_gateway_holds() {
 
 /// One side holds the other and takes it back; then both hear each other again.
 async fn hold_and_resume(holder: &Call, held: &mut Call, style: HoldStyle) {
-    soon("hold is answered", holder.hold_as(style)).await.unwrap_or_else(|error| panic!("{style:?}: {error}"));
+    soon("hold is answered", holder.hold_as(style))
+        .await
+        .unwrap_or_else(|error| panic!("{style:?}: {error}"));
     await_event(held, &CallEvent::Held).await;
     soon("resume is answered", holder.resume()).await.unwrap_or_else(|error| panic!("{style:?}: {error}"));
     await_event(held, &CallEvent::Resumed).await;

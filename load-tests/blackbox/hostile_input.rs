@@ -109,7 +109,8 @@ async fn prepared() -> Prepared {
 impl Prepared {
     async fn serves_a_call(&mut self) {
         soon("the phone registers again", self.phone.register()).await.unwrap();
-        let call = soon("the call begins", self.phone.call("0312345678", CallOptions::default())).await.unwrap();
+        let call =
+            soon("the call begins", self.phone.call("0312345678", CallOptions::default())).await.unwrap();
         soon("the gateway answers", call.answered()).await.unwrap();
         soon("media flows", call.media().await_received(10)).await;
         soon("the call ends", call.hangup()).await.unwrap();
@@ -219,7 +220,11 @@ fn nasty_messages(target: SocketAddr) -> Vec<Vec<u8>> {
 
 /// A good request with some bytes changed, by seed.
 fn mutated(target: SocketAddr, seed: u64) -> Vec<u8> {
-    let mut bytes = options(target, &format!("mutated{seed}"), "Route: <sip:[::1]:1;lr>\r\nContact: \"a\" <sip:a@[::1]>;q=0.5\r\n");
+    let mut bytes = options(
+        target,
+        &format!("mutated{seed}"),
+        "Route: <sip:[::1]:1;lr>\r\nContact: \"a\" <sip:a@[::1]>;q=0.5\r\n",
+    );
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         // xorshift64

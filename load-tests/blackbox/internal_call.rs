@@ -35,7 +35,11 @@ fn the_called_hangs_up() {
     Sipp::call("call_hung_up.xml", &caller, "102", node.proxy).run();
     phone.succeed();
     let record = node.call_record();
-    assert_eq!((&record["result"], &record["ended_by"]), (&"answered".into(), &"callee".into()), "{record:#}");
+    assert_eq!(
+        (&record["result"], &record["ended_by"]),
+        (&"answered".into(), &"callee".into()),
+        "{record:#}"
+    );
 }
 
 #[test]

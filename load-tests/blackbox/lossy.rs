@@ -46,7 +46,9 @@ fn sipp_loses_some_of_what_it_sends_and_receives() {
     let calls = 10;
     let gateway = Sipp::gateway("answer.xml").calls(calls).args(&["-lost", "10"]).start();
     node.add_trunk("carrier", &[gateway.local]);
-    let caller = Sipp::call("call.xml", &line, "0312345678", node.proxy).calls(calls).args(&["-lost", "10", "-r", "50"]);
+    let caller = Sipp::call("call.xml", &line, "0312345678", node.proxy)
+        .calls(calls)
+        .args(&["-lost", "10", "-r", "50"]);
     caller.pause(100).run();
     let records = node.call_records(calls as usize);
     assert!(records.iter().all(|record| record["result"] == "answered"), "{records:#?}");

@@ -50,7 +50,10 @@ async fn ports_that_others_hold_are_passed_over() {
     // Another program has an RTP port of the one family, and an RTCP port of the other.
     let _six = UdpSocket::bind(("::1", range)).unwrap();
     let _four = UdpSocket::bind(("127.0.0.1", range + 3)).unwrap();
-    let node = Setup::new().set("TRANSLATOR__MEDIA_PORTS", &format!("{range}-{}", range + 15)).set("NODE__WORKERS", "1").start();
+    let node = Setup::new()
+        .set("TRANSLATOR__MEDIA_PORTS", &format!("{range}-{}", range + 15))
+        .set("NODE__WORKERS", "1")
+        .start();
     let [line] = node.add_lines(["101"]);
     let gateway = gateway(&node);
     node.add_trunk("carrier", &[gateway.local_addr()]);
@@ -70,7 +73,8 @@ async fn call(phone: &Phone) -> Result<Call, UaError> {
 /// The first of so many ports, all free a moment ago on both families, of which nobody gets one by asking the system for
 /// any port.
 fn free_range(ports: u16) -> u16 {
-    let free = |port: u16| UdpSocket::bind(("::1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    let free =
+        |port: u16| UdpSocket::bind(("::1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok();
     let start = std::process::id() as u16 % 100;
     let candidates = (0..100).map(|step| 30_000 + (start + step) % 100 * 20);
     let mut found = candidates.filter(|first| (*first..first + ports).all(free));

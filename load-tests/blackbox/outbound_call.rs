@@ -20,7 +20,10 @@ async fn every_payload_comes_back_from_sipp() {
     let call_id = call.call_id().to_owned();
     soon("the call ends", call.hangup()).await.unwrap();
     let report = call.media().report();
-    assert_eq!((report.sent, report.received, report.lost, report.corrupted, report.duplicate), (100, 100, 0, 0, 0));
+    assert_eq!(
+        (report.sent, report.received, report.lost, report.corrupted, report.duplicate),
+        (100, 100, 0, 0, 0)
+    );
     assert_eq!(report.heard, [report.stream], "{report:?}");
 
     let trace = echo.succeed();
@@ -86,5 +89,8 @@ fn nothing_from_inside(trace: &Trace, inside: &[&str]) {
 
 /// A call that sends so many RTP packets.
 fn packets(packets: u64) -> CallOptions {
-    CallOptions { media: MediaOptions { packets: Some(packets), ..MediaOptions::default() }, ..CallOptions::default() }
+    CallOptions {
+        media: MediaOptions { packets: Some(packets), ..MediaOptions::default() },
+        ..CallOptions::default()
+    }
 }

@@ -13,7 +13,9 @@ fn five_hundred_phones_register_at_once() {
     let domain = node.add_site(1);
     let extensions: Vec<String> = (1000..1000 + PHONES).map(|number| number.to_string()).collect();
     let lines: Vec<Credentials> = std::thread::scope(|scope| {
-        let add = |part: Vec<String>| part.iter().map(|extension| node.add_line(&domain, extension)).collect::<Vec<_>>();
+        let add = |part: Vec<String>| {
+            part.iter().map(|extension| node.add_line(&domain, extension)).collect::<Vec<_>>()
+        };
         let parts = extensions.chunks(PHONES / 4).map(<[String]>::to_vec);
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || add(part))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
@@ -34,8 +36,10 @@ fn a_registration_is_refreshed_and_removed() {
     let node = Node::start();
     let [line, stays] = node.add_lines(["101", "102"]);
     Sipp::register(&stays, node.proxy).run();
-    let trace = Sipp::new("register_cycle.xml", node.proxy).row(&line.row("3600")).auth_uri(&line.domain).run();
-    let contacts: Vec<_> = trace.received("200").iter().map(|traced| traced.message.values("Contact")).collect();
+    let trace =
+        Sipp::new("register_cycle.xml", node.proxy).row(&line.row("3600")).auth_uri(&line.domain).run();
+    let contacts: Vec<_> =
+        trace.received("200").iter().map(|traced| traced.message.values("Contact")).collect();
     // One binding after the first and the second REGISTER, none after the third.
     assert_eq!(contacts.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0], "{contacts:?}");
     assert_eq!(node.registered(), 1);

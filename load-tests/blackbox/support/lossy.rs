@@ -9,9 +9,9 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 /// Stands before one address; each client gets a port of its own behind the relay. It ends when it is dropped.
-pub struct LossyRelay {
+pub(crate) struct LossyRelay {
     /// Where clients send to, in place of the server's address.
-    pub front: SocketAddr,
+    pub(crate) front: SocketAddr,
     dropped: Arc<AtomicU64>,
     _task: JoinSet<()>,
 }
@@ -26,7 +26,7 @@ struct Loss {
 impl LossyRelay {
     /// Loses `percent` of the datagrams of each client in each direction; which ones is decided by `seed` and the
     /// datagram's number.
-    pub async fn start(server: SocketAddr, percent: u64, seed: u64) -> LossyRelay {
+    pub(crate) async fn start(server: SocketAddr, percent: u64, seed: u64) -> LossyRelay {
         let front = Arc::new(UdpSocket::bind((server.ip(), 0)).await.unwrap());
         let address = front.local_addr().unwrap();
         let dropped = Arc::new(AtomicU64::new(0));
@@ -36,7 +36,7 @@ impl LossyRelay {
     }
 
     /// How many datagrams were lost so far.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }

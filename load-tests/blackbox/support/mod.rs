@@ -8,13 +8,13 @@ mod sipp;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub use lossy::LossyRelay;
-pub use node::{Credentials, Node, Setup};
-pub use phone::{gateway, phone, register, unregistered};
-pub use sipp::{Running, Sipp, Trace};
+pub(crate) use lossy::LossyRelay;
+pub(crate) use node::{Credentials, Node, Setup};
+pub(crate) use phone::{gateway, phone, register, unregistered};
+pub(crate) use sipp::{Running, Sipp, Trace};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
-pub fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     let found = std::process::Command::new(program)
         .arg("-v")
         .stdout(std::process::Stdio::null())
@@ -32,7 +32,7 @@ pub fn have(program: &str) -> bool {
 }
 
 /// Waits for something that must happen, and fails when it does not.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("not within {} s: {what}", PATIENCE.as_secs()),
@@ -40,7 +40,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Asks again and again until there is an answer, and fails when there is none in time.
-pub fn until<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {

@@ -11,23 +11,23 @@ use tempfile::TempDir;
 use super::until;
 
 /// A running node. Dropping it kills the process and removes the folder.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     folder: TempDir,
     setup: Setup,
     /// Where phones register over UDP.
-    pub proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     /// Where phones register over TCP.
-    pub proxy_tcp: SocketAddr,
+    pub(crate) proxy_tcp: SocketAddr,
     /// Where trunks reach the translator over UDP.
-    pub trunk_side: SocketAddr,
+    pub(crate) trunk_side: SocketAddr,
     /// Where the proxy reaches the translator over UDP.
-    pub translator: SocketAddr,
+    pub(crate) translator: SocketAddr,
 }
 
 /// What a test wants otherwise than the default.
 #[derive(Clone)]
-pub struct Setup {
+pub(crate) struct Setup {
     name: String,
     /// Further configuration, as `CENTREX6__SECTION__KEY` variables.
     overrides: Vec<(String, String)>,
@@ -35,21 +35,21 @@ pub struct Setup {
 
 /// What a phone needs.
 #[derive(Clone, Debug)]
-pub struct Credentials {
-    pub extension: String,
-    pub domain: String,
-    pub auth_user: String,
-    pub password: String,
+pub(crate) struct Credentials {
+    pub(crate) extension: String,
+    pub(crate) domain: String,
+    pub(crate) auth_user: String,
+    pub(crate) password: String,
 }
 
 impl Setup {
     /// A node called `n1` with two workers a role.
-    pub fn new() -> Setup {
+    pub(crate) fn new() -> Setup {
         Setup { name: "n1".to_owned(), overrides: Vec::new() }.set("NODE__WORKERS", "2")
     }
 
     /// Changes one setting, like `NODE__WORKERS`.
-    pub fn set(mut self, key: &str, value: &str) -> Setup {
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Setup {
         let key = format!("CENTREX6__{key}");
         self.overrides.retain(|(known, _)| *known != key);
         self.overrides.push((key, value.to_owned()));
@@ -57,19 +57,19 @@ impl Setup {
     }
 
     /// Another name.
-    pub fn name(mut self, name: &str) -> Setup {
+    pub(crate) fn name(mut self, name: &str) -> Setup {
         self.name = name.to_owned();
         self
     }
 
     /// Starts the node and waits until it is ready.
-    pub fn start(self) -> Node {
+    pub(crate) fn start(self) -> Node {
         let folder = self.folder();
         self.start_in(folder)
     }
 
     /// A folder with the node's configuration.
-    pub fn folder(&self) -> TempDir {
+    pub(crate) fn folder(&self) -> TempDir {
         let folder = tempfile::Builder::new().prefix("centrex6-").tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let name = &self.name;
@@ -85,24 +85,31 @@ impl Setup {
     }
 
     /// Starts the node in a folder that has its configuration.
-    pub fn start_in(self, folder: TempDir) -> Node {
+    pub(crate) fn start_in(self, folder: TempDir) -> Node {
         let child = self.spawn(&folder);
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut node =
-            Node { child, folder, setup: self, proxy: nowhere, proxy_tcp: nowhere, trunk_side: nowhere, translator: nowhere };
+        let mut node = Node {
+            child,
+            folder,
+            setup: self,
+            proxy: nowhere,
+            proxy_tcp: nowhere,
+            trunk_side: nowhere,
+            translator: nowhere,
+        };
         node.await_ready();
         node
     }
 
     /// The command line with this node's configuration and `--json`; no node need run.
-    pub fn command(&self, folder: &TempDir, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, folder: &TempDir, words: &[&str]) -> Command {
         let mut command = self.plain_command(folder, words);
         command.arg("--json");
         command
     }
 
     /// The same, as people use it.
-    pub fn plain_command(&self, folder: &TempDir, words: &[&str]) -> Command {
+    pub(crate) fn plain_command(&self, folder: &TempDir, words: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(words).arg("--config").arg(folder.path().join("centrex6.toml")).stdin(Stdio::null());
         command.envs(self.overrides.iter().map(|(key, value)| (key, value)));
@@ -117,7 +124,7 @@ impl Setup {
 
 impl Node {
     /// A node with the defaults.
-    pub fn start() -> Node {
+    pub(crate) fn start() -> Node {
         Setup::new().start()
     }
 
@@ -130,10 +137,13 @@ impl Node {
             until(|| format!("the node becomes ready\n{}", self.log()), || socket.exists().then_some(()));
             let status = self.command(&["node", "status"]).output().unwrap();
             let nodes: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-            let own = nodes.as_array().and_then(|nodes| nodes.iter().find(|node| node["name"] == self.setup.name.as_str()));
+            let own = nodes
+                .as_array()
+                .and_then(|nodes| nodes.iter().find(|node| node["name"] == self.setup.name.as_str()));
             let address = |role: &str, transport: &str| {
                 let listeners = own?["listeners"][role].as_array()?;
-                let found = listeners.iter().filter_map(Value::as_str).find_map(|text| text.strip_prefix(transport));
+                let found =
+                    listeners.iter().filter_map(Value::as_str).find_map(|text| text.strip_prefix(transport));
                 found?.parse().ok()
             };
             let found = (
@@ -152,31 +162,31 @@ impl Node {
     }
 
     /// Runs the command line against this node; gives what it printed as JSON.
-    pub fn cli(&self, words: &[&str]) -> Value {
+    pub(crate) fn cli(&self, words: &[&str]) -> Value {
         let output = self.command(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// The command line aimed at this node, with `--json`.
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         self.setup.command(&self.folder, words)
     }
 
     /// The command line aimed at this node, as people use it.
-    pub fn say(&self, words: &[&str]) -> Output {
+    pub(crate) fn say(&self, words: &[&str]) -> Output {
         self.setup.plain_command(&self.folder, words).output().unwrap()
     }
 
     /// Adds a site with the code `8` + two digits and the domain `sNN.example.net`.
-    pub fn add_site(&self, number: u8) -> String {
+    pub(crate) fn add_site(&self, number: u8) -> String {
         let (code, domain) = (format!("8{number:02}"), format!("s{number:02}.example.net"));
         self.cli(&["site", "add", "--name", &domain, "--code", &code, "--domain", &domain]);
         domain
     }
 
     /// Adds a line.
-    pub fn add_line(&self, domain: &str, extension: &str) -> Credentials {
+    pub(crate) fn add_line(&self, domain: &str, extension: &str) -> Credentials {
         let item = self.cli(&["line", "add", "--site", domain, "--extension", extension]);
         let field = |name: &str| item[name].as_str().unwrap().to_owned();
         Credentials {
@@ -188,18 +198,18 @@ impl Node {
     }
 
     /// A site with lines of these extensions.
-    pub fn add_lines<const N: usize>(&self, extensions: [&str; N]) -> [Credentials; N] {
+    pub(crate) fn add_lines<const N: usize>(&self, extensions: [&str; N]) -> [Credentials; N] {
         let domain = self.add_site(1);
         extensions.map(|extension| self.add_line(&domain, extension))
     }
 
     /// Adds a number that rings a line.
-    pub fn add_number(&self, number: &str, line: &Credentials) {
+    pub(crate) fn add_number(&self, number: &str, line: &Credentials) {
         self.cli(&["number", "add", number, "--line", &line.auth_user]);
     }
 
     /// Adds a trunk with these gateways, and a route for every number over it.
-    pub fn add_trunk(&self, name: &str, gateways: &[SocketAddr]) {
+    pub(crate) fn add_trunk(&self, name: &str, gateways: &[SocketAddr]) {
         let listeners: Vec<String> = gateways.iter().map(|gateway| format!("udp:{gateway}")).collect();
         let mut words = vec!["trunk", "add", "--name", name];
         for listener in &listeners {
@@ -210,19 +220,19 @@ impl Node {
     }
 
     /// What `node status` says of this node.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let nodes = self.cli(&["node", "status"]);
         let own = nodes.as_array().unwrap().iter().find(|node| node["name"] == self.setup.name.as_str());
         own.unwrap_or_else(|| panic!("{nodes}")).clone()
     }
 
     /// Lines that have a binding.
-    pub fn registered(&self) -> u64 {
+    pub(crate) fn registered(&self) -> u64 {
         self.status()["registered_lines"].as_u64().unwrap()
     }
 
     /// The call records, the oldest first, once there are `count`; more are an error.
-    pub fn call_records(&self, count: usize) -> Vec<Value> {
+    pub(crate) fn call_records(&self, count: usize) -> Vec<Value> {
         let list = || self.cli(&["call", "list", "--limit", "1000"]).as_array().unwrap().clone();
         let what = || format!("{count} call records\n{:#?}\n{}", list(), self.log());
         let mut records = until(what, || Some(list()).filter(|records| records.len() >= count));
@@ -232,43 +242,43 @@ impl Node {
     }
 
     /// The only call record, once it is there.
-    pub fn call_record(&self) -> Value {
+    pub(crate) fn call_record(&self) -> Value {
         self.call_records(1).remove(0)
     }
 
     /// What the node logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// Waits until a line of the log holds all of these texts.
-    pub fn await_log(&self, texts: &[&str]) {
+    pub(crate) fn await_log(&self, texts: &[&str]) {
         let found = |log: &str| log.lines().any(|line| texts.iter().all(|text| line.contains(text)));
         until(|| format!("the log says {texts:?}\n{}", self.log()), || found(&self.log()).then_some(()));
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// Waits for the process's end.
-    pub fn await_end(&mut self) -> ExitStatus {
+    pub(crate) fn await_end(&mut self) -> ExitStatus {
         let log = self.folder.path().join("log");
         let shown = || format!("the node ends\n{}", std::fs::read_to_string(&log).unwrap_or_default());
         until(shown, || self.child.try_wait().unwrap())
     }
 
     /// Stops the node in order and starts it again on the same ports.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.terminate();
         assert!(self.await_end().success(), "{}", self.log());
         self.start_again();
     }
 
     /// Kills the process, as a power cut would, and starts it again on the same ports.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.start_again();
@@ -287,7 +297,7 @@ impl Node {
     }
 
     /// Fails, with the log, when the process is gone or a thread of it panicked.
-    pub fn assert_alive(&mut self) {
+    pub(crate) fn assert_alive(&mut self) {
         let ended = self.child.try_wait().unwrap();
         let log = self.log();
         assert!(ended.is_none(), "the node ended with {ended:?}:\n{log}");

@@ -7,31 +7,33 @@ use user_agent::{Gateway, GatewayConfig, Phone, PhoneConfig};
 use super::{Credentials, Node, soon};
 
 /// A phone with a binding at the node.
-pub async fn phone(node: &Node, line: &Credentials) -> Phone {
+pub(crate) async fn phone(node: &Node, line: &Credentials) -> Phone {
     let phone = unregistered(node, line);
     register(&phone).await;
     phone
 }
 
 /// A phone without a binding: it can call.
-pub fn unregistered(node: &Node, line: &Credentials) -> Phone {
+pub(crate) fn unregistered(node: &Node, line: &Credentials) -> Phone {
     let local = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     Phone::bind(line.config(local, node.proxy)).unwrap()
 }
 
 /// Registers a phone.
-pub async fn register(phone: &Phone) {
-    soon("a phone registers", phone.register()).await.unwrap_or_else(|error| panic!("{}: {error}", phone.aor()));
+pub(crate) async fn register(phone: &Phone) {
+    soon("a phone registers", phone.register())
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error}", phone.aor()));
 }
 
 /// A gateway on IPv4 that answers every call.
-pub fn gateway(node: &Node) -> Gateway {
+pub(crate) fn gateway(node: &Node) -> Gateway {
     Gateway::bind(GatewayConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), node.trunk_side)).unwrap()
 }
 
 impl Credentials {
     /// A phone's settings for this line.
-    pub fn config(&self, local: SocketAddr, proxy: SocketAddr) -> PhoneConfig {
+    pub(crate) fn config(&self, local: SocketAddr, proxy: SocketAddr) -> PhoneConfig {
         let config = PhoneConfig::new(local, proxy, &self.extension, &self.domain, &self.password);
         PhoneConfig { auth_user: self.auth_user.clone(), ..config }
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use user_agent::Message;
@@ -11,7 +12,7 @@ use user_agent::Message;
 use super::{Credentials, until};
 
 /// A sipp command being put together.
-pub struct Sipp {
+pub(crate) struct Sipp {
     scenario: PathBuf,
     remote: SocketAddr,
     port: Option<u16>,
@@ -22,100 +23,100 @@ pub struct Sipp {
 }
 
 /// A running sipp. Dropping it kills the process.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     folder: TempDir,
     /// Where it sends from and listens.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 /// The messages of a sipp that has ended, in order.
-pub struct Trace {
+pub(crate) struct Trace {
     messages: Vec<Traced>,
 }
 
 /// One message of a trace.
-pub struct Traced {
+pub(crate) struct Traced {
     /// Whether sipp sent it.
-    pub sent: bool,
+    pub(crate) sent: bool,
     /// As it was on the wire.
-    pub text: String,
+    pub(crate) text: String,
     /// The same, read.
-    pub message: Message,
+    pub(crate) message: Message,
 }
 
 impl Sipp {
     /// A scenario from `load-tests/sipp` toward `remote` (for a server: the side that calls come from), for one call.
-    pub fn new(scenario: &str, remote: SocketAddr) -> Sipp {
+    pub(crate) fn new(scenario: &str, remote: SocketAddr) -> Sipp {
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/sipp").join(scenario);
         assert!(scenario.exists(), "{} is missing", scenario.display());
         Sipp { scenario, remote, port: None, calls: 1, tcp: false, arguments: Vec::new(), rows: Vec::new() }
     }
 
     /// This line registers for an hour from a port that is then known: start a server scenario on it to be called.
-    pub fn register(line: &Credentials, proxy: SocketAddr) -> Sipp {
+    pub(crate) fn register(line: &Credentials, proxy: SocketAddr) -> Sipp {
         Sipp::new("register.xml", proxy).row(&line.row("3600")).auth_uri(&line.domain)
     }
 
     /// This line calls: the scenario is one of `call*.xml`.
-    pub fn call(scenario: &str, line: &Credentials, dialled: &str, proxy: SocketAddr) -> Sipp {
+    pub(crate) fn call(scenario: &str, line: &Credentials, dialled: &str, proxy: SocketAddr) -> Sipp {
         Sipp::new(scenario, proxy).row(&line.row(dialled)).auth_uri(&format!("{dialled}@{}", line.domain))
     }
 
     /// A server scenario on IPv6.
-    pub fn phone(scenario: &str) -> Sipp {
+    pub(crate) fn phone(scenario: &str) -> Sipp {
         Sipp::new(scenario, SocketAddr::from((Ipv6Addr::LOCALHOST, 9)))
     }
 
     /// A server scenario on IPv4.
-    pub fn gateway(scenario: &str) -> Sipp {
+    pub(crate) fn gateway(scenario: &str) -> Sipp {
         Sipp::new(scenario, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)))
     }
 
     /// The port to use, in place of one that the system hands out.
-    pub fn port(self, port: u16) -> Sipp {
+    pub(crate) fn port(self, port: u16) -> Sipp {
         Sipp { port: Some(port), ..self }
     }
 
     /// How many calls to make or take.
-    pub fn calls(self, calls: u32) -> Sipp {
+    pub(crate) fn calls(self, calls: u32) -> Sipp {
         Sipp { calls, ..self }
     }
 
     /// Over TCP, one connection for all calls.
-    pub fn tcp(self) -> Sipp {
+    pub(crate) fn tcp(self) -> Sipp {
         Sipp { tcp: true, ..self }
     }
 
     /// A scenario variable, `-key name value`.
-    pub fn key(self, name: &str, value: &str) -> Sipp {
+    pub(crate) fn key(self, name: &str, value: &str) -> Sipp {
         self.args(&["-key", name, value])
     }
 
     /// The time of pauses, in milliseconds.
-    pub fn pause(self, ms: u32) -> Sipp {
+    pub(crate) fn pause(self, ms: u32) -> Sipp {
         self.args(&["-d", &ms.to_string()])
     }
 
     /// The URI that the credentials are made for, without its scheme.
-    pub fn auth_uri(self, uri: &str) -> Sipp {
+    pub(crate) fn auth_uri(self, uri: &str) -> Sipp {
         self.args(&["-auth_uri", uri])
     }
 
     /// Further arguments.
-    pub fn args(mut self, arguments: &[&str]) -> Sipp {
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Sipp {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
     /// A row of the CSV file; calls read them in order.
-    pub fn row(mut self, row: &str) -> Sipp {
+    pub(crate) fn row(mut self, row: &str) -> Sipp {
         self.rows.push(row.to_owned());
         self
     }
 
     /// Starts it and waits until it listens.
-    pub fn start(self) -> Running {
+    pub(crate) fn start(self) -> Running {
         for _ in 0..TRIES {
             if let Some(running) = self.try_start() {
                 return running;
@@ -126,13 +127,17 @@ impl Sipp {
     }
 
     /// Runs it to the end, which must be a success.
-    pub fn run(self) -> Trace {
+    pub(crate) fn run(self) -> Trace {
         self.start().succeed()
     }
 
     /// `None` when somebody took the port meanwhile.
     fn try_start(&self) -> Option<Running> {
-        let ip = if self.remote.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+        let ip = if self.remote.is_ipv6() {
+            IpAddr::from(Ipv6Addr::LOCALHOST)
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        };
         let port = self.port.unwrap_or_else(|| free_port(ip));
         let folder = tempfile::Builder::new().prefix("centrex6-sipp-").tempdir().unwrap();
         let mut command = Command::new("sipp");
@@ -156,23 +161,30 @@ impl Sipp {
             command.arg("-inf").arg(file);
         }
         let output = std::fs::File::create(folder.path().join("screen")).unwrap();
-        let child =
-            command.current_dir(folder.path()).stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).spawn().unwrap();
+        let child = command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut running = Running { child, folder, local: SocketAddr::new(ip, port) };
-        until(|| format!("sipp listens\n{}", running.shown()), || match running.child.try_wait().unwrap() {
-            Some(status) if status.code() == Some(CANNOT_BIND) => Some(false),
-            // A short scenario may be over by now.
-            Some(_) => Some(true),
-            // A TCP client has a port of its own choice.
-            None => (self.tcp || is_bound(running.local)).then_some(true),
-        })
-        .then_some(running)
+        loop {
+            match running.child.try_wait().unwrap() {
+                Some(status) if status.code() == Some(CANNOT_BIND) => return None,
+                // A short scenario may be over by now.
+                Some(_) => return Some(running),
+                // A TCP client has a port of its own choice.
+                None if self.tcp || is_bound(running.local) => return Some(running),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
     }
 }
 
 impl Running {
     /// Waits for the end, which must be a success: every call went as the scenario says.
-    pub fn succeed(mut self) -> Trace {
+    pub(crate) fn succeed(mut self) -> Trace {
         let shown = || String::from("sipp ends");
         let status = until(shown, || self.child.try_wait().unwrap());
         assert!(status.success(), "sipp ended with {status}:\n{}", self.shown());
@@ -180,16 +192,20 @@ impl Running {
     }
 
     /// Waits until sipp has sent or received a message whose first line has this text.
-    pub fn await_message(&self, text: &str) {
-        until(|| format!("{text:?} at sipp\n{}", self.shown()), || {
-            let trace = Trace::read(&self.messages());
-            trace.messages.iter().any(|traced| traced.first_line().contains(text)).then_some(())
-        });
+    pub(crate) fn await_message(&self, text: &str) {
+        until(
+            || format!("{text:?} at sipp\n{}", self.shown()),
+            || {
+                let trace = Trace::read(&self.messages());
+                trace.messages.iter().any(|traced| traced.first_line().contains(text)).then_some(())
+            },
+        );
     }
 
     fn messages(&self) -> String {
         // Media does not appear in it, so it is text.
-        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(MESSAGES)).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(MESSAGES)).unwrap_or_default())
+            .into_owned()
     }
 
     /// Everything that sipp wrote, shortened.
@@ -226,30 +242,34 @@ impl Trace {
     }
 
     /// The received messages whose first line has this text.
-    pub fn received(&self, text: &str) -> Vec<&Traced> {
+    pub(crate) fn received(&self, text: &str) -> Vec<&Traced> {
         self.of(false, text)
     }
 
     /// The sent messages whose first line has this text.
-    pub fn sent(&self, text: &str) -> Vec<&Traced> {
+    pub(crate) fn sent(&self, text: &str) -> Vec<&Traced> {
         self.of(true, text)
     }
 
     /// In how many calls a message came whose first line has this text.
-    pub fn calls_with(&self, text: &str) -> usize {
+    pub(crate) fn calls_with(&self, text: &str) -> usize {
         let received = self.received(text);
         received.iter().filter_map(|traced| traced.message.header("Call-ID")).collect::<HashSet<_>>().len()
     }
 
     /// The status of the last final response that came.
-    pub fn final_status(&self) -> u16 {
-        let statuses = self.messages.iter().filter(|traced| !traced.sent).filter_map(|traced| traced.message.status());
+    pub(crate) fn final_status(&self) -> u16 {
+        let statuses =
+            self.messages.iter().filter(|traced| !traced.sent).filter_map(|traced| traced.message.status());
         let last = statuses.map(|(status, _)| status).filter(|status| *status >= 200).last();
         last.unwrap_or_else(|| panic!("no final response came"))
     }
 
     fn of(&self, sent: bool, text: &str) -> Vec<&Traced> {
-        self.messages.iter().filter(|traced| traced.sent == sent && traced.first_line().contains(text)).collect()
+        self.messages
+            .iter()
+            .filter(|traced| traced.sent == sent && traced.first_line().contains(text))
+            .collect()
     }
 }
 
@@ -259,14 +279,14 @@ impl Traced {
     }
 
     /// The body as text.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         String::from_utf8_lossy(&self.message.body).into_owned()
     }
 }
 
 impl Credentials {
     /// A row of the CSV file: extension;domain;authentication user;password and a last field.
-    pub fn row(&self, last: &str) -> String {
+    pub(crate) fn row(&self, last: &str) -> String {
         format!("{};{};{};{};{last}", self.extension, self.domain, self.auth_user, self.password)
     }
 }
