@@ -6,7 +6,8 @@ use crate::support::{Node, Setup, gateway, phone, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_call_finishes_and_new_ones_are_refused() {
-    let mut node = Node::start();
+    // The node stays for 64 * T1 after the last message, to answer late retransmissions.
+    let mut node = Setup::new().set("SIP__T1_MS", "50").start();
     let [line] = node.add_lines(["101"]);
     node.add_number("+81355550101", &line);
     let gateway = gateway(&node);

@@ -33,7 +33,8 @@ async fn calls_succeed_with_a_fifth_of_all_datagrams_lost() {
     assert_eq!(gateway.received().len(), CALLS);
     let records = node.call_records(CALLS);
     assert!(records.iter().all(|record| record["result"] == "answered"), "{records:#?}");
-    assert!(toward_proxy.dropped() > 5 && toward_gateway.dropped() > 5);
+    let dropped = (toward_proxy.dropped(), toward_gateway.dropped());
+    assert!(dropped.0 > 5 && dropped.1 > 5, "{dropped:?}");
 }
 
 #[test]

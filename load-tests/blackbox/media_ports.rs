@@ -24,7 +24,7 @@ async fn without_free_ports_a_call_gets_503_until_one_ends() {
         let refused = call(&phone).await;
         assert!(matches!(refused, Err(UaError::Rejected { status: 503, .. })), "{refused:?}");
     }
-    node.await_log(&["WARN", "ports"]);
+    node.await_log(&["ERROR", "no free media ports on ::1"]);
     assert_eq!(gateway.received().len(), 2);
     soon("the running call goes on", one.media().await_received(20)).await;
 

@@ -52,7 +52,7 @@ async fn both_sides_hear_every_payload_of_the_other() {
     soon("the gateway answers", call.answered()).await.unwrap();
     let other = soon("the gateway has the call", gateway.next_call()).await;
     for side in [&call, &other] {
-        soon("media flows", side.media().await_received(50)).await;
+        soon(&format!("{:#?}", side.media().report()), side.media().await_received(50)).await;
         soon("RTCP flows", side.media().await_rtcp(1)).await;
         side.media().stop_sending();
     }

@@ -270,8 +270,11 @@ impl Node {
         until(shown, || self.child.try_wait().unwrap())
     }
 
-    /// Stops the node in order and starts it again on the same ports.
+    /// Stops the node and starts it again on the same ports.
     pub(crate) fn restart(&mut self) {
+        self.terminate();
+        self.await_log(&["draining"]);
+        // Without the second signal it would stay to answer late retransmissions, for 64 * T1.
         self.terminate();
         assert!(self.await_end().success(), "{}", self.log());
         self.start_again();

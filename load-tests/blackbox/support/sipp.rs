@@ -285,9 +285,13 @@ impl Traced {
 }
 
 impl Credentials {
-    /// A row of the CSV file: extension;domain;authentication user;password and a last field.
+    /// A row of the CSV file: extension;domain;credentials and a last field. sipp reads keywords inside a field, but not inside
+    /// a keyword.
     pub(crate) fn row(&self, last: &str) -> String {
-        format!("{};{};{};{};{last}", self.extension, self.domain, self.auth_user, self.password)
+        {
+            let Credentials { extension, domain, auth_user, password } = self;
+            format!("{extension};{domain};[authentication username={auth_user} password={password}];{last}")
+        }
     }
 }
 
