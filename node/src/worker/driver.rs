@@ -15,11 +15,11 @@ use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::handover::{Handed, Origin, Peers};
-use super::metrics::Metrics;
 use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
-use crate::lifecycle::{Phase, Shutdown};
+use crate::handover::{Handed, Origin, Peers};
+use crate::metrics::Metrics;
+use crate::shutdown::{Phase, Shutdown};
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, ConnectionSlots, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
