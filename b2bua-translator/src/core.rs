@@ -24,8 +24,8 @@ use crate::leg::ALLOW;
 use crate::media::{Body, SDP_TYPE};
 use crate::question::{Answer, Question};
 use crate::record::Clock;
-use crate::setup::Incoming;
 use crate::settings::Settings;
+use crate::setup::Incoming;
 use crate::trunks::{TrunkStates, trunk_of_source};
 
 /// What the workers of one translator share.
@@ -133,7 +133,9 @@ impl TranslatorCore {
             },
             Event::ClientEnded { client } => self.env.client_ended(client),
             Event::ServerEnded { server } => self.env.server_ended(server),
-            Event::ServerFailed { server, failure } => debug!(?server, ?failure, "a response was not received"),
+            Event::ServerFailed { server, failure } => {
+                debug!(?server, ?failure, "a response was not received")
+            }
             Event::Stray { response, flow } => debug!(?response, %flow, "a stray response"),
         }
     }
@@ -291,6 +293,13 @@ impl Core for TranslatorCore {
                 self.draining = true;
                 if let Some(keep_alive) = &mut self.keep_alive {
                     keep_alive.stop(&mut self.env);
+                }
+            }
+            Input::Stop => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().copied().collect();
+                for key in calls {
+                    self.with(key, Call::cut);
                 }
             }
         }

@@ -197,7 +197,9 @@ impl Env {
             return;
         }
         let Some(invite) = entry.invite.as_ref().filter(|_| entry.reaped.len() < MAX_FORKS) else { return };
-        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else { return };
+        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else {
+            return;
+        };
         debug!(client = ?client, "ending an answer that came too late");
         let flow = self.way(&dialog, flow);
         let local = flow.local;

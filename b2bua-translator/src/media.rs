@@ -71,7 +71,14 @@ impl Media {
     }
 
     /// Asks for ports.
-    pub(crate) fn open(&mut self, env: &mut Env, id: Arc<str>, streams: usize, caller: IpAddr, callee: IpAddr) {
+    pub(crate) fn open(
+        &mut self,
+        env: &mut Env,
+        id: Arc<str>,
+        streams: usize,
+        caller: IpAddr,
+        callee: IpAddr,
+    ) {
         self.addresses = Some(Sides { caller, callee });
         self.opening = true;
         env.ask(self.call, Question::OpenMedia { call: id, streams, caller, callee });
@@ -98,7 +105,9 @@ impl Media {
 
     /// Closes the session, once its ports are known.
     pub(crate) fn close(&mut self, env: &mut Env) {
-        if !self.opening && let Some(session) = self.session.take() {
+        if !self.opening
+            && let Some(session) = self.session.take()
+        {
             self.closing += 1;
             env.ask(self.call, Question::CloseMedia { media: session.id });
         }
@@ -163,7 +172,8 @@ impl Media {
 
     /// An answer that refuses every section of an offer: what an ACK holds when the call ends instead.
     pub(crate) fn refusal(&self, offer: &Sdp, to: Side, origin: &mut OriginCounter) -> Bytes {
-        let address = self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
+        let address =
+            self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
         origin.rewrite(offer, vec![MediaRewrite::Reject; offer.media_count()], Vec::new(), address)
     }
 
@@ -173,7 +183,8 @@ impl Media {
     }
 
     fn update_of(&self, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
-        let Some(section) = sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
+        let Some(section) =
+            sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
         else {
             return refused();
         };
@@ -267,12 +278,16 @@ mod tests {
     use super::*;
 
     fn sdp(media: &str) -> Sdp {
-        Sdp::parse(format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}")).unwrap()
+        Sdp::parse(format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}"
+        ))
+        .unwrap()
     }
 
     fn media() -> Media {
         let mut media = Media::new(CallKey(1));
-        media.addresses = Some(Sides { caller: "2001:db8::9".parse().unwrap(), callee: "198.51.100.9".parse().unwrap() });
+        media.addresses =
+            Some(Sides { caller: "2001:db8::9".parse().unwrap(), callee: "198.51.100.9".parse().unwrap() });
         let pair = |rtp| PortPair { rtp, rtcp: rtp + 1 };
         media.opened(MediaId(1), vec![StreamPorts { caller: pair(20_000), callee: pair(30_000) }]);
         media

@@ -144,7 +144,8 @@ fn not_opened(error: &RelayError) -> Answer {
 }
 
 fn ports(handle: &RelayHandle) -> Vec<StreamPorts> {
-    let pair = |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
+    let pair =
+        |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
     handle.endpoints().iter().map(|ends| Sides { caller: pair(ends.a), callee: pair(ends.b) }).collect()
 }
 

@@ -10,15 +10,32 @@ use super::harness::*;
 
 #[derive(Debug, Clone)]
 enum Action {
-    Dial { offer: bool },
+    Dial {
+        offer: bool,
+    },
     CallIn,
     /// A response to the request that a peer got, by its place.
-    Reply { place: usize, status: u16, body: bool },
+    Reply {
+        place: usize,
+        status: u16,
+        body: bool,
+    },
     /// An ACK of the last 2xx that a peer got.
-    Ack { place: usize, body: bool },
-    Cancel { place: usize },
-    Ask { place: usize, method: u8, body: bool },
-    Repeat { place: usize },
+    Ack {
+        place: usize,
+        body: bool,
+    },
+    Cancel {
+        place: usize,
+    },
+    Ask {
+        place: usize,
+        method: u8,
+        body: bool,
+    },
+    Repeat {
+        place: usize,
+    },
     Pass(u64),
     Slow(bool),
     Exhausted(bool),
@@ -27,7 +44,9 @@ enum Action {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    let status = proptest::sample::select(&[100_u16, 180, 183, 200, 200, 200, 408, 481, 486, 487, 488, 491, 500, 503][..]);
+    let status = proptest::sample::select(
+        &[100_u16, 180, 183, 200, 200, 200, 408, 481, 486, 487, 488, 491, 500, 503][..],
+    );
     prop_oneof![
         2 => any::<bool>().prop_map(|offer| Action::Dial { offer }),
         2 => Just(Action::CallIn),
@@ -137,10 +156,11 @@ impl Peers {
             Action::Ask { place, method, body } => {
                 let count = self.dialogs.len().max(1);
                 let Some(peer) = self.dialogs.get_mut(place % count) else { return };
-                let method = [Method::Bye, Method::Invite, Method::Invite, Method::Update, Method::Info, Method::Bye]
-                    .into_iter()
-                    .nth(usize::from(method))
-                    .unwrap();
+                let method =
+                    [Method::Bye, Method::Invite, Method::Invite, Method::Update, Method::Info, Method::Bye]
+                        .into_iter()
+                        .nth(usize::from(method))
+                        .unwrap();
                 let body = offer(body, peer.address.is_ipv6()).map(|sdp| ("application/sdp", sdp));
                 let request = harness.ask(peer, method, body);
                 self.ever_sent.push((twin(peer), request));
