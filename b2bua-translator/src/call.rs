@@ -138,6 +138,16 @@ impl Call {
         self.end(env, cause);
     }
 
+    /// The node stops: the parties are told, and the record gets its last lines.
+    pub(crate) fn cut(&mut self, env: &mut Env) {
+        match self.state {
+            State::Setup(_) => self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "the node stopped"),
+            // Q.850 cause 41: temporary failure.
+            State::Up => self.end_by_us(env, "the node stopped", Reason::q850(41, "Temporary failure")),
+            State::Closing(_) => {}
+        }
+    }
+
     /// Takes an answer of the world.
     pub(crate) fn answered_by_world(&mut self, env: &mut Env, answer: Answer) {
         match answer {

@@ -295,6 +295,13 @@ impl Core for TranslatorCore {
                     keep_alive.stop(&mut self.env);
                 }
             }
+            Input::Stop => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().copied().collect();
+                for key in calls {
+                    self.with(key, Call::cut);
+                }
+            }
         }
         self.drain_layer();
     }

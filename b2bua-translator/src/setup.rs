@@ -497,7 +497,8 @@ impl Call {
         env.alarm_in(self.key, Alarm::Connect, env.settings.connect_limit);
     }
 
-    fn refuse(&mut self, env: &mut Env, status: StatusCode, words: &str) {
+    /// We refuse the call before anybody answered it.
+    pub(crate) fn refuse(&mut self, env: &mut Env, status: StatusCode, words: &str) {
         self.refuse_with(env, status, EndedBy::Platform, words, Vec::new());
     }
 
