@@ -34,7 +34,7 @@ async fn calls_succeed_with_a_fifth_of_all_datagrams_lost() {
     let records = node.call_records(CALLS);
     assert!(records.iter().all(|record| record["result"] == "answered"), "{records:#?}");
     let dropped = (toward_proxy.dropped(), toward_gateway.dropped());
-    assert!(dropped.0 > 5 && dropped.1 > 5, "{dropped:?}");
+    assert!(dropped.0 > 5 && dropped.1 > 1, "{dropped:?}");
 }
 
 #[test]

@@ -20,6 +20,6 @@ mod outbound_call;
 mod registration;
 mod restart;
 mod support;
-// mod two_nodes;
+mod two_nodes;
 mod unknown_number;
 mod wrong_password;

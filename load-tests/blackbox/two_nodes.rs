@@ -10,7 +10,8 @@ async fn a_phone_at_one_node_is_reached_through_the_other() {
     let database = cluster.database().await.unwrap();
     let keys = tempfile::tempdir().unwrap();
     let key = keys.path().join("key").display().to_string();
-    let start = |name: &str| Setup::new().name(name).set("STORE__URL", &database).set("NODE__KEY_FILE", &key).start();
+    let start =
+        |name: &str| Setup::new().name(name).set("STORE__URL", &database).set("NODE__KEY_FILE", &key).start();
     let (one, two) = (start("n1"), start("n2"));
     let [caller, called] = one.add_lines(["101", "102"]);
     one.add_number("+81355550102", &called);
@@ -40,7 +41,10 @@ async fn a_phone_at_one_node_is_reached_through_the_other() {
     // Each node shows the records of both, and both nodes.
     for node in [&one, &two] {
         let records = node.call_records(2);
-        assert!(records.iter().all(|record| record["node"] == "n2" && record["result"] == "answered"), "{records:#?}");
+        assert!(
+            records.iter().all(|record| record["node"] == "n2" && record["result"] == "answered"),
+            "{records:#?}"
+        );
         assert!(listed(node, "site", 1));
         assert_eq!(node.cli(&["node", "status"]).as_array().unwrap().len(), 2);
     }

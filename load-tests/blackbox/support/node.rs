@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -130,11 +131,16 @@ impl Node {
 
     fn await_ready(&mut self) {
         let socket = self.folder.path().join("admin.sock");
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the node ended with {status}:\n{}", self.log());
             }
-            until(|| format!("the node becomes ready\n{}", self.log()), || socket.exists().then_some(()));
+            if UnixStream::connect(&socket).is_err() {
+                assert!(Instant::now() < deadline, "the node did not become ready\n{}", self.log());
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
             let status = self.command(&["node", "status"]).output().unwrap();
             let nodes: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
             let own = nodes
