@@ -8,7 +8,7 @@ mod sipp;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub(crate) use lossy::LossyRelay;
+pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
 pub(crate) use sipp::{Running, Sipp, Trace};
