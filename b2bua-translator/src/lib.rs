@@ -32,8 +32,8 @@ mod leg;
 mod media;
 mod setup;
 
-// #[cfg(test)]
-// mod tests;
+#[cfg(test)]
+mod tests;
 
 pub use self::core::{Shared, TranslatorCore};
 pub use self::question::{Answer, Question};

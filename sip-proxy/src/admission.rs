@@ -194,8 +194,7 @@ impl ProxyCore {
                 fork,
                 hash: call.valid.hash,
                 record_route: makes_dialog(call.method),
-                breadth: Some(breadth / widest)
-                    .filter(|_| widest > 1 || call.message.has(crate::validate::MAX_BREADTH)),
+                breadth: Some(breadth / widest).filter(|_| widest > 1 || call.message.has(Name::MaxBreadth)),
                 attempt,
             },
         )

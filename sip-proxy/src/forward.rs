@@ -18,7 +18,7 @@ use crate::path::Path;
 use crate::refusal::Refusal;
 use crate::target::Target;
 use crate::telemetry;
-use crate::validate::{MAX_BREADTH, validate};
+use crate::validate::validate;
 
 /// What is needed to forward a request.
 pub(crate) struct Forwarding {
@@ -244,7 +244,7 @@ impl ProxyCore {
             }
         }
         if let Some(breadth) = forwarding.breadth {
-            edit.set(MAX_BREADTH, breadth);
+            edit.set(Name::MaxBreadth, breadth);
         }
         if !target.trusted && wants_privacy(base) {
             edit.remove(Name::PAssertedIdentity);
@@ -382,7 +382,7 @@ fn strip_own_via(response: &Message, trusted: bool) -> Message {
     edit.finish()
 }
 
-/// RFC 3325 §9.3: `Privacy: id` keeps the asserted identity inside the network.
+/// `Privacy: id` keeps the asserted identity inside the network (RFC 3325 §9.3); who asks for more (RFC 3323 §4.2) gets at least that.
 fn wants_privacy(request: &Message) -> bool {
     let is_id = |word: &str| matches!(word.trim(), "id" | "user" | "header");
     request.text(Name::Privacy).is_some_and(|value| value.split(';').any(is_id))

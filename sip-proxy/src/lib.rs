@@ -1,6 +1,6 @@
 //! The role `registrar-proxy`: a stateful proxy (RFC 3261 §16) with routing, forking and admission, around the registrar.
 //!
-//! [`ProxyCore`] is a [`sip_core::core::Core`]; `node` drives it, and `StoreWorld` answers its questions. A request's way:
+//! [`ProxyCore`] is a [`sip_core::core::Core`]; `node` drives it, and [`StoreWorld`] answers its questions. A request's way:
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -30,9 +30,13 @@ mod resolve;
 mod settings;
 mod target;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod validate;
+mod world;
 
 pub use self::core::{Answer, ProxyCore, Question, Shared};
 pub use self::fork::Timers;
 pub use self::record_route::RouteSigner;
 pub use self::settings::{ProxyLimits, Settings};
+pub use self::world::StoreWorld;

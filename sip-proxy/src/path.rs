@@ -1,5 +1,7 @@
 //! Route information preprocessing (RFC 3261 §16.4), and what it says about the sender.
 
+use std::net::SocketAddr;
+
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::wire::header::{NameAddr, Route};
 use sip_core::wire::{HeaderError, Message, Name, SipUri, Uri, UriError};
@@ -16,13 +18,15 @@ pub(crate) struct Path {
     pub(crate) signed: bool,
     /// Whether Route values of others are left.
     pub(crate) has_routes: bool,
-    /// The stream and transport of the side that the last of our values faces.
+    /// What the last of our values says about the side that it faces.
     facing: Option<Facing>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Facing {
     transport: Transport,
+    /// Our address on that side, where the value names one: another than the sender reached us by, when we have several.
+    local: Option<SocketAddr>,
     connection: Option<ConnectionId>,
 }
 
@@ -55,6 +59,7 @@ impl Path {
             signed |= route.is_some();
             facing = route.map(|route| Facing {
                 transport: uri.transport().unwrap_or(Transport::Udp),
+                local: uri.socket_addr(),
                 connection: route.connection,
             });
         }
@@ -104,10 +109,15 @@ impl Path {
             (uri, _) => uri,
         };
         let mut next = next_hop(&uri, flow, settings)?;
-        next.connection = self
-            .facing
-            .filter(|facing| facing.transport == next.transport)
-            .and_then(|facing| facing.connection);
+        if let Some(facing) = self.facing.filter(|facing| facing.transport == next.transport) {
+            next.connection = facing.connection;
+            if let Some(local) = facing
+                .local
+                .filter(|local| settings.listens_on(*local) && settings.can_send_from(*local, next.remote))
+            {
+                next.local = local;
+            }
+        }
         Some((message, next))
     }
 
@@ -119,6 +129,7 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
+    use node::listener::Listener;
     use sip_core::wire::{Builder, HostPort, Method};
 
     use super::*;
@@ -189,6 +200,22 @@ mod tests {
         assert_eq!(message.request_uri_text(), "sip:[2001:db8::99]");
         assert_eq!(routes(&message), ["<sip:[2001:db8::98];lr>", "<sip:a@[2001:db8::20]>"]);
         assert_eq!(next.remote, "[2001:db8::99]:5060".parse().unwrap());
+    }
+
+    #[test]
+    fn the_other_sides_address_is_used_again() {
+        // The callee is a translator on this machine, which sees us by the loopback.
+        let phone = flow(Transport::Udp, None);
+        let mut settings = Settings::for_tests();
+        settings.listeners = vec![Listener::udp("[::]:5060".parse().unwrap())];
+        let loopback = settings.outgoing(Transport::Udp, "[::1]:5070".parse().unwrap(), &phone).unwrap();
+        assert_eq!(loopback.local, "[::1]:5060".parse().unwrap());
+        let hosts = [HostPort::from(phone.local), HostPort::from(loopback.local)];
+        let values = settings.signer.record("call-1", (&phone, &hosts[0]), (&loopback, &hosts[1]));
+        let from_translator = Flow { remote: "[::1]:5070".parse().unwrap(), ..loopback };
+        let path = Path::of(&bye("sip:a@[2001:db8::20]", &values), &from_translator, &settings).unwrap();
+        let (_, next) = path.next(&from_translator, &settings).unwrap();
+        assert_eq!((next.local, next.remote), (phone.local, "[2001:db8::20]:5060".parse().unwrap()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sip_core::flow::{ConnectionId, Flow, Transport};
-use sip_core::wire::{HostPort, Params, SipUri};
+use sip_core::wire::{HostPort, SipUri};
 use subtle::ConstantTimeEq;
 
 /// Signs Record-Route URIs with a key that all nodes share.
@@ -68,9 +68,8 @@ impl RouteSigner {
         if flow.transport != Transport::Udp {
             uri.params.set("transport", Some(&flow.transport.as_str().to_ascii_lowercase()));
         }
-        uri.params = std::mem::replace(&mut uri.params, Params::default())
-            .with("lr", None)
-            .with(PARAMETER, Some(&code));
+        uri.params.set("lr", None);
+        uri.params.set(PARAMETER, Some(&code));
         format!("<{uri}>")
     }
 

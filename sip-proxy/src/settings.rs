@@ -1,6 +1,6 @@
 //! What the carrier sets for the proxy, validated; and what follows from it: which hosts are ours, and how we name ourselves.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -185,18 +185,37 @@ impl Settings {
 
     /// A flow to `remote`, from the listener of that transport and family. `None` when there is none.
     pub(crate) fn outgoing(&self, transport: Transport, remote: SocketAddr, incoming: &Flow) -> Option<Flow> {
-        let same_family = |addr: &SocketAddr| addr.is_ipv6() == remote.is_ipv6();
-        if incoming.transport == transport && same_family(&incoming.local) && transport == Transport::Udp {
-            return Some(Flow { transport, local: incoming.local, remote, connection: None });
+        let flow = |local| Some(Flow { transport, local, remote, connection: None });
+        if incoming.transport == transport && self.can_send_from(incoming.local, remote) {
+            return flow(incoming.local);
         }
-        let fits = |own: &&Listener| own.transport == transport && same_family(&own.addr);
-        let own = self.listeners.iter().find(fits)?;
-        let ip = match own.addr.ip() {
-            // The address that the other side used to reach us is one that we have.
-            any if any.is_unspecified() && same_family(&incoming.local) => incoming.local.ip(),
-            ip => ip,
+        let fits = |own: &&Listener| own.transport == transport && own.addr.is_ipv6() == remote.is_ipv6();
+        let exact = self.listeners.iter().filter(fits).find(|own| self.can_send_from(own.addr, remote));
+        let own = exact.or_else(|| self.listeners.iter().find(fits))?.addr;
+        if !own.ip().is_unspecified() {
+            return flow(own);
+        }
+        // On every address: the one that the other side used to reach us is one that we have.
+        let candidates = [incoming.local.ip(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+        let addrs = candidates.map(|ip| SocketAddr::new(ip, own.port()));
+        // Where none serves, the system chooses.
+        flow(addrs.into_iter().find(|addr| self.can_send_from(*addr, remote)).unwrap_or(own))
+    }
+
+    /// Whether one of our addresses can reach `remote`: of the same family, and what stays in the machine stays there.
+    pub(crate) fn can_send_from(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        local.is_ipv6() == remote.is_ipv6()
+            && local.ip().is_loopback() == remote.ip().is_loopback()
+            && !local.ip().is_unspecified()
+    }
+
+    /// Whether the address is one that we can send from, as far as can be told: not one that we only go by.
+    pub(crate) fn listens_on(&self, addr: SocketAddr) -> bool {
+        let listens = |own: &Listener| {
+            own.addr == addr || own.addr.ip().is_unspecified() && own.addr.port() == addr.port()
         };
-        Some(Flow { transport, local: SocketAddr::new(ip, own.addr.port()), remote, connection: None })
+        self.listeners.iter().any(listens)
+            && self.advertise.iter().all(|own| own.host.ip() != Some(addr.ip()))
     }
 
     fn is_advertised(&self, host_port: &HostPort, flow: &Flow) -> bool {
@@ -298,6 +317,29 @@ mod tests {
     }
 
     #[test]
+    fn follows_the_configuration() {
+        let text = "[sip]\nrealm = \"r.example\"\nt1_ms = 100\n[dial_plan]\ncountry_code = \"1\"\n\
+                    [registrar_proxy]\nadvertise = [\"sip.example.net\"]\nmax_bindings_per_line = 3\n";
+        let config = Config::parse(text, None, []).unwrap();
+        let own = Listener::udp("[::1]:5070".parse().unwrap());
+        let bound = vec![Listener::udp("[::1]:5060".parse().unwrap())];
+        let settings = Settings::from_config(&config, bound.clone(), vec![own], [1; 32]);
+        assert_eq!((settings.realm.as_str(), settings.registrar.realm.as_str()), ("r.example", "r.example"));
+        assert_eq!(settings.translators, [own]);
+        assert_eq!(settings.timers.cancelled, Duration::from_millis(6400));
+        assert_eq!((settings.dial_plan.country_code.as_str(), settings.registrar.max_bindings), ("1", 3));
+        assert_eq!(settings.advertise, [HostPort::parse("sip.example.net").unwrap()]);
+        assert!(!format!("{settings:?}").contains("[1, 1"), "the key is not shown");
+        // Named translators are used, and our own is still trusted, by its exact address.
+        let text = "[registrar_proxy]\ntranslators = [\"udp:[2001:db8::5]:5070\"]\n";
+        let config = Config::parse(text, None, []).unwrap();
+        let settings = Settings::from_config(&config, bound, vec![own], [1; 32]);
+        assert_eq!(settings.translators, [Listener::udp("[2001:db8::5]:5070".parse().unwrap())]);
+        let from = |remote: &str| Flow { remote: remote.parse().unwrap(), ..flow() };
+        assert!(settings.is_translator(&from("[::1]:5070")) && !settings.is_translator(&from("[::1]:6000")));
+    }
+
+    #[test]
     fn outgoing_flows_keep_transport_and_family() {
         let settings = Settings::for_tests();
         let to = |transport, remote: &str| settings.outgoing(transport, remote.parse().unwrap(), &flow());
@@ -306,5 +348,18 @@ mod tests {
         assert_eq!(local(Transport::Tcp, "[2001:db8::9]:1").as_deref(), Some("[2001:db8::1]:5060"));
         assert_eq!(local(Transport::Tls, "[2001:db8::9]:1"), None);
         assert_eq!(local(Transport::Udp, "192.0.2.1:1"), None);
+        // On every address: the loopback only for the loopback.
+        let mut settings = settings.clone();
+        settings.listeners = vec![Listener::udp("[::]:5060".parse().unwrap())];
+        let local = |incoming: &Flow, remote: &str| {
+            let flow = settings.outgoing(Transport::Udp, remote.parse().unwrap(), incoming).unwrap();
+            flow.local.to_string()
+        };
+        let inside =
+            Flow { local: "[::1]:5060".parse().unwrap(), remote: "[::1]:5070".parse().unwrap(), ..flow() };
+        assert_eq!(local(&flow(), "[2001:db8::9]:1"), "[2001:db8::1]:5060");
+        assert_eq!(local(&flow(), "[::1]:5070"), "[::1]:5060");
+        assert_eq!(local(&inside, "[::1]:5071"), "[::1]:5060");
+        assert_eq!(local(&inside, "[2001:db8::9]:1"), "[::]:5060");
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a request may be looked at at all (RFC 3261 §16.3).
 
-use sip_core::wire::header::{MaxForwards, ProxyRequire, TokenList};
-use sip_core::wire::{Message, Method, Name, StatusCode, Uri};
+use sip_core::wire::header::{MaxBreadth, MaxForwards, ProxyRequire, TokenList};
+use sip_core::wire::{Message, Method, StatusCode, Uri};
 
 use crate::loop_detection::LoopHash;
 use crate::refusal::Refusal;
@@ -44,11 +44,10 @@ pub(crate) fn validate(request: &Message) -> Result<Valid, Refusal> {
 
 /// How many places may be tried at once (RFC 5393 §5.3.3).
 pub(crate) fn max_breadth(request: &Message) -> Result<u32, Refusal> {
-    let Some(text) = request.text(MAX_BREADTH) else { return Ok(DEFAULT_BREADTH) };
-    match text.parse() {
-        Ok(0) => Err(Refusal::new(StatusCode::MAX_BREADTH_EXCEEDED, "")),
-        Ok(breadth) => Ok(breadth),
-        Err(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "Malformed Max-Breadth")),
+    match request.header::<MaxBreadth>()? {
+        Some(MaxBreadth(0)) => Err(Refusal::new(StatusCode::MAX_BREADTH_EXCEEDED, "")),
+        Some(MaxBreadth(breadth)) => Ok(breadth),
+        None => Ok(DEFAULT_BREADTH),
     }
 }
 
@@ -57,8 +56,6 @@ pub(crate) fn is_known(method: &Method) -> bool {
     !matches!(method, Method::Other(_))
 }
 
-/// The header of RFC 5393 §5.
-pub(crate) const MAX_BREADTH: Name = Name::Other("Max-Breadth");
 /// RFC 3261 §16.6, step 3.
 const MAX_FORWARDS: u32 = 70;
 /// RFC 5393 §5.3.2.
@@ -66,7 +63,7 @@ const DEFAULT_BREADTH: u32 = 60;
 
 #[cfg(test)]
 mod tests {
-    use sip_core::wire::Builder;
+    use sip_core::wire::{Builder, Name};
 
     use super::*;
 

@@ -27,3 +27,29 @@ impl World<Question, Answer> for StoreWorld {
         tokio::task::spawn_local(async move { reply.send(Answer::Saved(writer.save(changes).await)) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use schema::{Change, Directory, Mirror, Site, WriterSettings};
+
+    use super::*;
+
+    #[tokio::test(flavor = "local")]
+    async fn a_save_is_answered_after_it_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = schema::open(folder.path().join("c6.db").to_str().unwrap()).await.unwrap();
+        let directory = Arc::new(Directory::default());
+        let mirror = Mirror::new(Arc::clone(&directory));
+        let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", WriterSettings::default());
+        let world = StoreWorld::new(writer.clone());
+        let (reply, mut answers) = Reply::detached(Token(7));
+        let site = Site::new("Sakura", "42", "s42.example.net").unwrap();
+        world.ask(Token(7), Question::Save(vec![Change::PutSite(site)]), reply);
+        let Some((Token(7), Answer::Saved(Ok(())))) = answers.recv().await else { panic!("not saved") };
+        assert!(directory.site_by_code("42").is_some());
+        writer.close().await;
+        store.close().await;
+    }
+}
