@@ -118,8 +118,14 @@ impl Call {
         self.permit = None;
         if let Some(draft) = &mut self.draft {
             info!(call = %self.id, result = %cause.result, by = %cause.by, reason = %cause.words, status = draft.status, "call ended");
-            counter!("centrex6_translator_calls_total", "direction" => draft.direction.as_str(), "result" => cause.result.as_str())
-                .increment(1);
+            let status = draft.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            counter!(
+                "centrex6_translator_calls_total",
+                "direction" => draft.direction.as_str(),
+                "result" => cause.result.as_str(),
+                "status" => status
+            )
+            .increment(1);
             let at = env.clock.unix_ms(env.now);
             draft.ending = Some(Ending { at, result: cause.result, reason: cause.words, by: cause.by });
         }

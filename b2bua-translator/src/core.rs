@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
 use sip_core::flow::Flow;
@@ -255,6 +255,12 @@ impl TranslatorCore {
         gauge!("centrex6_translator_calls_active").set(self.shared.calls() as f64);
     }
 
+    /// Calls that were ever taken.
+    #[cfg(test)]
+    pub(crate) fn begun(&self) -> usize {
+        self.next_call as usize - 1
+    }
+
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.env.is_idle()
@@ -305,6 +311,21 @@ impl Core for TranslatorCore {
     fn active(&self) -> usize {
         self.calls.len() + self.env.abandoned()
     }
+}
+
+/// Says what the translator's metrics mean. Once, before the first call.
+pub fn describe_metrics() {
+    describe_gauge!("centrex6_translator_calls_active", "Calls in this process, ringing ones too.");
+    describe_counter!(
+        "centrex6_translator_calls_total",
+        "Calls that ended, by direction, result and the final status that the caller got."
+    );
+    describe_counter!("centrex6_translator_refused_total", "INVITEs refused before they became calls, by status.");
+    describe_counter!("centrex6_translator_strangers_total", "Requests from addresses that may not send any.");
+    describe_counter!("centrex6_translator_failovers_total", "Gateways left for the next one during a call's set-up.");
+    describe_counter!("centrex6_translator_media_refused_total", "Calls refused for want of media ports.");
+    describe_gauge!("centrex6_translator_gateway_up", "Whether a gateway takes calls: 1 or 0.");
+    crate::relay::describe_metrics();
 }
 
 impl fmt::Debug for TranslatorCore {

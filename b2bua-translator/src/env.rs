@@ -38,6 +38,8 @@ pub(crate) struct Env {
     servers: HashMap<ServerId, CallKey>,
     clients: HashMap<ClientId, Client>,
     dialogs: HashMap<LocalEnd, (CallKey, Side)>,
+    /// How many of the client transactions are nobody's.
+    abandoned: usize,
 }
 
 /// Our end of a dialog, early ones and all forks alike: Call-ID and our tag.
@@ -124,6 +126,7 @@ impl Env {
             servers: HashMap::new(),
             clients: HashMap::new(),
             dialogs: HashMap::new(),
+            abandoned: 0,
         }
     }
 
@@ -160,6 +163,7 @@ impl Env {
         let invite = request.is(&Method::Invite).then(|| request.clone());
         match self.layer.request(self.now, request, flow) {
             Ok(client) => {
+                self.abandoned += usize::from(owner == Owner::Nobody);
                 self.clients.insert(client, Client { owner, invite, reaped: Vec::new() });
                 Some(client)
             }
@@ -177,15 +181,17 @@ impl Env {
 
     /// Gives an INVITE up: it is cancelled, and should a 2xx come nevertheless, that is ended.
     pub(crate) fn abandon(&mut self, client: ClientId, reasons: &[Reason]) {
-        if let Some(entry) = self.clients.get_mut(&client) {
-            entry.owner = Owner::Nobody;
+        if let Some(entry) = self.clients.get_mut(&client)
+            && std::mem::replace(&mut entry.owner, Owner::Nobody) != Owner::Nobody
+        {
+            self.abandoned += 1;
         }
         self.layer.cancel(self.now, client, reasons.first());
     }
 
-    /// INVITEs that were given up and are not over yet.
+    /// Requests that are nobody's any more and not over yet.
     pub(crate) fn abandoned(&self) -> usize {
-        self.clients.values().filter(|client| client.owner == Owner::Nobody).count()
+        self.abandoned
     }
 
     /// Acknowledges and ends what a 2xx that nobody wants has begun (RFC 3261 §13.2.2.4).
@@ -212,7 +218,10 @@ impl Env {
     }
 
     pub(crate) fn client_ended(&mut self, client: ClientId) {
-        self.clients.remove(&client);
+        let gone = self.clients.remove(&client);
+        if gone.is_some_and(|client| client.owner == Owner::Nobody) {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
     }
 
     /// Notes that a call owns a server transaction.

@@ -35,7 +35,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Shared, TranslatorCore};
+pub use self::core::{Shared, TranslatorCore, describe_metrics};
 pub use self::question::{Answer, Question};
 pub use self::record::Clock;
 pub use self::settings::{Country, Face, KeepAlive, Settings};

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use metrics::counter;
 use schema::{CallResult, Direction, EndedBy, Gateway, Trunk};
 use sip_core::dialog::Dialog;
-use sip_core::flow::Flow;
+use sip_core::flow::{Flow, Transport};
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{MaxForwards, Reason};
 use sip_core::wire::{HostPort, Message, Name, SipUri, StatusCode};
@@ -460,23 +461,21 @@ impl Call {
 
     fn call_out(&mut self, env: &mut Env, candidate: Candidate) {
         let State::Setup(setup) = &mut self.state else { return };
-        let flow = candidate.flow();
         let call_id = env.ids.call_id();
-        let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, flow, call_id);
+        let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, candidate.flow(), call_id);
         self.ends.push(leg.end());
         self.media.publish(env, false);
         let body = setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));
         let (uri, identity) = toward(&self.party, &self.number, &candidate);
-        let hops = setup.request.header::<MaxForwards>().ok().flatten().map_or(70, |hops| hops.0.min(70));
-        let mut builder = leg.invite(env.via(&flow, candidate.face), &uri, identity.from, hops.saturating_sub(1));
-        builder = builder.header_if(Name::PAssertedIdentity, identity.asserted);
-        if identity.private {
-            builder = builder.header(Name::Privacy, "id");
+        let mut request = compose(env, &leg, &setup.request, &uri, &identity, body.clone());
+        let limit = candidate.trunk.as_ref().and_then(|(trunk, _)| trunk.max_udp_bytes);
+        let too_long = limit.is_some_and(|limit| request.bytes().len() > limit as usize);
+        if too_long && leg.flow.transport == Transport::Udp {
+            // RFC 3261 §18.1.1.
+            leg.flow.transport = Transport::Tcp;
+            request = compose(env, &leg, &setup.request, &uri, &identity, body);
         }
-        for name in PASSED {
-            builder = builder.copy(&setup.request, name);
-        }
-        let request = with_sdp(builder, body).finish();
+        let flow = leg.flow;
         debug!(call = %self.id, gateway = %candidate.gateway, sip_call_id = %leg.call_id, "calling");
         let client = env.request(Owner::Call(self.key, Side::Callee), request.clone(), flow);
         self.callee = Some(leg);
@@ -515,6 +514,29 @@ impl Setup {
             env.abandon(attempt.client, reasons);
         }
     }
+}
+
+/// The INVITE to the called side: written from nothing, so that only what is named here can leave the other side.
+fn compose(
+    env: &mut Env,
+    leg: &Leg,
+    original: &Message,
+    uri: &str,
+    identity: &Identity,
+    sdp: Option<Bytes>,
+) -> Message {
+    let hops = original.header::<MaxForwards>().ok().flatten().map_or(70, |hops| hops.0.min(70));
+    let via = env.via(&leg.flow, leg.face);
+    let mut builder = leg
+        .invite(via, uri, identity.from.clone(), hops.saturating_sub(1))
+        .header_if(Name::PAssertedIdentity, identity.asserted.as_ref());
+    if identity.private {
+        builder = builder.header(Name::Privacy, "id");
+    }
+    for name in PASSED {
+        builder = builder.copy(original, name);
+    }
+    with_sdp(builder, sdp).finish()
 }
 
 /// What the called side is told: the Request-URI, and who calls.
