@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::operation::{Office, Operation, Reply};
 
 /// Serves the admin socket until it is dropped; then the socket's file is gone.
-pub struct AdminSocket {
+pub(crate) struct AdminSocket {
     path: PathBuf,
     task: JoinHandle<()>,
 }
@@ -34,7 +34,7 @@ enum Outcome {
 /// Why the running node could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AskError {
+pub(crate) enum AskError {
     /// Nobody listens: no node runs on this machine.
     #[error("no node listens on {}", path.display())]
     NotRunning {
@@ -56,7 +56,7 @@ pub enum AskError {
 
 impl AdminSocket {
     /// Listens on `path`. A file that a dead node left there is replaced; a living node's is not.
-    pub async fn listen(path: &Path, office: Arc<Office>) -> io::Result<AdminSocket> {
+    pub(crate) async fn listen(path: &Path, office: Arc<Office>) -> io::Result<AdminSocket> {
         if UnixStream::connect(path).await.is_ok() {
             let message = format!("another node listens on {}", path.display());
             return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
@@ -89,7 +89,7 @@ impl Drop for AdminSocket {
 }
 
 /// Lets the node behind `path` carry out an operation.
-pub async fn ask(path: &Path, operation: &Operation) -> Result<Reply, AskError> {
+pub(crate) async fn ask(path: &Path, operation: &Operation) -> Result<Reply, AskError> {
     let Ok(stream) = UnixStream::connect(path).await else {
         return Err(AskError::NotRunning { path: path.to_owned() });
     };

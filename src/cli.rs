@@ -53,7 +53,7 @@ enum ConfigCommand {
 }
 
 /// Runs the command line; the exit code is 0, 1 (failed), 64 (usage) or 78 (configuration).
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -86,9 +86,9 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Failure::Other(error.into())
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Other(error)
     }
 }
 
@@ -107,9 +107,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run => run(&load(config.as_deref())?),
-        Command::Demo(args) => demo::run(&args, json).map_err(Failure::Other),
-        Command::Operation(operation) => operate(operation, &load(config.as_deref())?, json),
+        Command::Run => Ok(run(&load(config.as_deref())?)?),
+        Command::Demo(args) => Ok(demo::run(&args, json)?),
+        Command::Operation(operation) => Ok(operate(operation, &load(config.as_deref())?, json)?),
     }
 }
 
@@ -118,20 +118,18 @@ fn load(path: Option<&Path>) -> Result<Config, ConfigErrors> {
 }
 
 /// Runs the node in the foreground.
-fn run(config: &Config) -> Result<ExitCode, Failure> {
-    node::telemetry::install_logging(&config.log);
+fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let logs = node::telemetry::install_logs(&config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let platform = Platform::start(config).await?;
-        tracing::info!(node = %config.node.name, "ready");
-        let signals = node::lifecycle::signals()?;
-        platform.run_until(signals).await;
+        Platform::start(config).await?.run_to_end().await?;
+        drop(logs);
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// Carries out an operation: by the running node, or on the store when none runs here.
-fn operate(mut operation: Operation, config: &Config, json: bool) -> Result<ExitCode, Failure> {
+fn operate(mut operation: Operation, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     read_password(&mut operation)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reply = runtime.block_on(async {

@@ -2,4 +2,3 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
 mod support;
-

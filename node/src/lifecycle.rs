@@ -138,10 +138,12 @@ pub async fn run_to_end(
         }
     };
     let ending = tokio::select! {
-        () = drained => Ending::Drained,
-        () = tokio::time::sleep(limit) => Ending::Cut { active: active(&workers) },
+        // In this order, because a worker that was stopped has nothing alive either.
+        biased;
         () = shutdown.reached(Phase::Stopping) => Ending::Cut { active: active(&workers) },
         () = any_died(&workers) => Ending::Cut { active: active(&workers) },
+        () = drained => Ending::Drained,
+        () = tokio::time::sleep(limit) => Ending::Cut { active: active(&workers) },
     };
     shutdown.stop();
     let mut result = Ok(ending);

@@ -17,16 +17,18 @@ pub trait World<Q, A> {
 
 /// The way back for one answer.
 ///
-/// Dropped without an answer it leaves the core waiting for the timer that it set beside its question.
+/// Dropped without an answer it leaves the core waiting for the timer that it set beside its question; that is a bug of the
+/// world's, and logged.
 pub struct Reply<A> {
     token: Token,
     asked_at: Instant,
-    answers: mpsc::UnboundedSender<Answered<A>>,
+    /// Taken when the answer is given.
+    answers: Option<mpsc::UnboundedSender<Answered<A>>>,
 }
 
 impl<A> Reply<A> {
     pub(crate) fn new(token: Token, asked_at: Instant, answers: mpsc::UnboundedSender<Answered<A>>) -> Self {
-        Reply { token, asked_at, answers }
+        Reply { token, asked_at, answers: Some(answers) }
     }
 
     /// A reply outside any worker, for tests of worlds, and where its answer will arrive.
@@ -41,8 +43,19 @@ impl<A> Reply<A> {
     }
 
     /// Gives the answer. It is lost without a word when the worker has stopped meanwhile.
-    pub fn send(self, answer: A) {
-        let _ = self.answers.send(Answered { token: self.token, asked_at: self.asked_at, answer });
+    pub fn send(mut self, answer: A) {
+        if let Some(answers) = self.answers.take() {
+            let _ = answers.send(Answered { token: self.token, asked_at: self.asked_at, answer });
+        }
+    }
+}
+
+impl<A> Drop for Reply<A> {
+    fn drop(&mut self) {
+        // When the worker has stopped nobody waits any more.
+        if self.answers.as_ref().is_some_and(|answers| !answers.is_closed()) {
+            tracing::error!(token = self.token.0, "a question was dropped without an answer");
+        }
     }
 }
 

@@ -17,6 +17,8 @@ mod sqlite;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use change::{Change, Key};

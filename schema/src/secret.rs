@@ -150,6 +150,8 @@ impl fmt::Debug for Sealed {
 /// The key that seals passwords: 32 random bytes in a file that only its owner may read.
 pub struct KeyFile {
     cipher: XChaCha20Poly1305,
+    /// What [`derive`](KeyFile::derive) starts from; never the sealing key itself.
+    root: [u8; 32],
 }
 
 impl KeyFile {
@@ -174,9 +176,15 @@ impl KeyFile {
         io::Read::read_to_end(&mut io::Read::take(&file, 2 * KEY_BYTES as u64), &mut key).map_err(failed)?;
         let cipher = XChaCha20Poly1305::new_from_slice(&key)
             .map_err(|_| SecretError::NotAKey { path: path.to_owned() });
+        let root = Sha256::new().chain_update(&key).chain_update(b"centrex6 derived keys").finalize().into();
         key.fill(0);
         black_box(&key);
-        Ok(KeyFile { cipher: cipher? })
+        Ok(KeyFile { cipher: cipher?, root })
+    }
+
+    /// A key for another purpose than sealing, the same on every node that has this file.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.root).chain_update(purpose.as_bytes()).finalize().into()
     }
 
     /// Seals a password. It opens again only for the same user.

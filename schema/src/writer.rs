@@ -169,6 +169,11 @@ impl Writer {
         }
     }
 
+    /// How many saves wait for the next batch.
+    pub fn queued(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
     /// Saves what waits, and ends the task. Later saves get [`SaveError::Closed`].
     pub async fn close(&self) {
         let (done, ended) = oneshot::channel();

@@ -20,5 +20,7 @@ pub mod dialog;
 pub mod flow;
 pub mod ids;
 pub mod owner;
+#[doc(hidden)]
+pub mod testing;
 pub mod transaction;
 pub mod wire;

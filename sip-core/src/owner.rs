@@ -153,8 +153,8 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 /// As many as a [`WorkerId`] can name.
 const MAX_WORKERS: usize = 256;
-/// No start line is shorter: `A a: SIP/2.0`, `SIP/2.0 200 `.
-const SHORTEST_START: usize = 12;
+/// So much of a start line is looked at, and none is shorter: `A a: SIP/2.0`, `SIP/2.0 200`.
+const SHORTEST_START: usize = 8;
 
 #[cfg(test)]
 mod tests {

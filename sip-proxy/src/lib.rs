@@ -1,1 +1,42 @@
-//! The stateful proxy: routing, forking, admission.
+//! The role `registrar-proxy`: a stateful proxy (RFC 3261 §16) with routing, forking and admission, around the registrar.
+//!
+//! [`ProxyCore`] is a [`sip_core::core::Core`]; `node` drives it, and [`StoreWorld`] answers its questions. A request's way:
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `validate`, `loop_detection` | may it be looked at at all (§16.3, RFC 5393) |
+//! | `path`, `record_route` | takes our own hop off its Route (§16.4); knows the dialogs that we admitted |
+//! | `admission` | who sends it: REGISTER, OPTIONS, challenges, in-dialog or new |
+//! | `resolve`, [`dial_plan`] | whom its Request-URI means, and whether the line may |
+//! | `target` | the places to try, in groups (§16.5) |
+//! | `forward` | sends it there (§16.6) and brings responses back (§16.7) |
+//! | `fork`, `best_response` | decides which branches are tried and what goes upstream (§16.7 to §16.10) |
+//! | `call_table` | the calls that are up, and their records |
+
+mod admission;
+mod best_response;
+mod call_table;
+mod core;
+pub mod dial_plan;
+#[cfg(test)]
+mod fixture;
+mod fork;
+mod forward;
+mod loop_detection;
+mod path;
+mod record_route;
+mod refusal;
+mod resolve;
+mod settings;
+mod target;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod world;
+
+pub use self::core::{Answer, ProxyCore, Question, Shared};
+pub use self::fork::Timers;
+pub use self::record_route::RouteSigner;
+pub use self::settings::{ProxyLimits, Settings};
+pub use self::world::StoreWorld;

@@ -18,7 +18,7 @@ use stage::Stage;
 
 /// What the user can choose.
 #[derive(Args, Clone)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// End after the calls; exit code 0 only if all was as it should be
     #[arg(long)]
     once: bool,
@@ -40,9 +40,9 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo.
-pub fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
     let quiet = node::config::Log { level: "warn".to_owned(), ..node::config::Log::default() };
-    node::telemetry::install_logging(&quiet);
+    let _logs = node::telemetry::install_logs(&quiet);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let narrator = Narrator::new(json);
@@ -57,7 +57,7 @@ pub fn run(args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
             tokio::signal::ctrl_c().await?;
             narrator.say("closing");
         }
-        stage.close().await;
+        stage.close().await?;
         Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
@@ -107,7 +107,7 @@ mod tests {
 
     async fn play(spoil: bool) -> Report {
         let (stage, report) = perform(&args(spoil), &Narrator::new(true)).await.unwrap();
-        stage.close().await;
+        stage.close().await.unwrap();
         report
     }
 

@@ -77,7 +77,8 @@ impl Report {
         let mut text = format!("\n{} phones registered\n", self.phones_registered);
         for call in &self.calls {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{} {:<14} {}", if call.ok { "ok  " } else { "FAIL" }, call.kind, call.line());
+            let _ =
+                writeln!(text, "{} {:<14} {}", if call.ok { "ok  " } else { "FAIL" }, call.kind, call.line());
         }
         text.push_str(if self.ok { "all as it should be" } else { "NOT as it should be" });
         text
@@ -138,7 +139,11 @@ impl Outcome {
         for (name, report) in &self.media {
             let mos = report.mos.map_or_else(|| "-".to_owned(), |mos| format!("{mos:.2}"));
             let name = name.replace('_', " ");
-            let _ = write!(text, "; {name}: {} sent, {} received, {} lost, MOS {mos}", report.sent, report.received, report.lost);
+            let _ = write!(
+                text,
+                "; {name}: {} sent, {} received, {} lost, MOS {mos}",
+                report.sent, report.received, report.lost
+            );
         }
         for problem in &self.problems {
             let _ = write!(text, "\n     ! {problem}");
@@ -150,7 +155,9 @@ impl Outcome {
     fn take_record(&mut self, records: &mut Vec<CallRecord>) {
         let RecordExpected { direction, called, result } = &self.record;
         let agrees = |record: &CallRecord| {
-            record.direction.as_str() == *direction && record.callee == *called && record.result.as_str() == *result
+            record.direction.as_str() == *direction
+                && record.callee == *called
+                && record.result.as_str() == *result
         };
         match records.iter().position(agrees) {
             Some(at) => self.call_record = Some(records.swap_remove(at).id),

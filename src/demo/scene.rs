@@ -28,7 +28,8 @@ const CALLER: &str = "0398765432";
 
 impl Scene {
     pub(super) fn all() -> impl Iterator<Item = Scene> {
-        [Scene::Extension, Scene::OtherSite, Scene::Outbound, Scene::Inbound, Scene::Busy, Scene::Cancelled].into_iter()
+        [Scene::Extension, Scene::OtherSite, Scene::Outbound, Scene::Inbound, Scene::Busy, Scene::Cancelled]
+            .into_iter()
     }
 
     pub(super) fn kind(self) -> &'static str {
@@ -90,7 +91,8 @@ impl Scene {
 
     async fn act(self, stage: &Stage, args: &DemoArgs, outcome: &mut Outcome) -> Result<(), UaError> {
         let media = MediaOptions { packets: Some(args.packets), ..MediaOptions::default() };
-        let spoiled = MediaOptions { corrupt_packet: args.spoil.then_some(args.packets / 2), ..media.clone() };
+        let spoiled =
+            MediaOptions { corrupt_packet: args.spoil.then_some(args.packets / 2), ..media.clone() };
         let options = CallOptions { media: media.clone(), ..CallOptions::default() };
         match self {
             Scene::Extension => {

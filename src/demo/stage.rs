@@ -1,15 +1,14 @@
 //! The demo's stage: the platform on an embedded store, two dorms of six phones, and a gateway.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::Context;
 use node::config::Config;
 use node::listener::Listener;
 use schema::{CallQuery, CallRecord};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
-use user_agent::{Gateway, GatewayConfig, Phone, PhoneConfig};
+use user_agent::{Gateway, GatewayConfig, MediaOptions, Phone, PhoneConfig};
 
 use super::narrator::Narrator;
 use super::scene::Scene;
@@ -50,7 +49,11 @@ impl Stage {
         let office = platform.office();
         let gateway_address = SocketAddr::from((args.trunk_address, 0));
         let trunk_side = platform.trunk_address().context("the translator does not listen on IPv4")?;
-        let gateway = Gateway::bind(GatewayConfig::new(gateway_address, trunk_side))?;
+        let media = MediaOptions { packets: Some(args.packets), ..MediaOptions::default() };
+        let gateway = Gateway::bind(GatewayConfig {
+            media: media.clone(),
+            ..GatewayConfig::new(gateway_address, trunk_side)
+        })?;
         let prefix = format!("{}/128", args.address);
         let mut dorms = Vec::new();
         for (name, code, domain) in DORMS {
@@ -61,10 +64,11 @@ impl Stage {
             operate(&office, &site).await?;
             let mut phones = Vec::new();
             for extension in 101..101 + PHONES {
-                let Credentials { auth_user, password } = add_line(&office, code, &extension.to_string()).await?;
+                let Credentials { auth_user, password } =
+                    add_line(&office, code, &extension.to_string()).await?;
                 let local = SocketAddr::from((args.address, 0));
                 let config = PhoneConfig::new(local, proxy, &extension.to_string(), domain, &password);
-                phones.push(Phone::bind(PhoneConfig { auth_user, ..config })?);
+                phones.push(Phone::bind(PhoneConfig { auth_user, media: media.clone(), ..config })?);
             }
             dorms.push(phones);
         }
@@ -127,12 +131,12 @@ impl Stage {
         )
     }
 
-    pub(super) async fn close(self) {
+    pub(super) async fn close(self) -> anyhow::Result<()> {
         for phone in self.dorms.iter().flatten() {
             phone.hangup_all().await;
         }
         self.gateway.hangup_all().await;
-        self.platform.stop().await;
+        self.platform.stop().await
     }
 }
 
@@ -167,7 +171,7 @@ fn config(args: &DemoArgs, folder: &TempDir) -> Config {
     config.node.key_file = folder.path().join("key");
     config.node.admin_socket = folder.path().join(SOCKET);
     config.node.admin_listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.store.url = node::config::StoreUrl::Sqlite(folder.path().join("centrex6.sqlite"));
+    config.store.url = node::config::StoreUrl::sqlite_in(folder.path());
     let (v6, v4) = (IpAddr::from(args.address), IpAddr::from(args.trunk_address));
     let listen = SocketAddr::new(v6, args.port);
     config.registrar_proxy.listen = vec![Listener::udp(listen), Listener::tcp(listen)];

@@ -10,7 +10,7 @@ use super::{Office, OperationError, Reply, line, trunk, unknown};
 /// What can be done with call records.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CallOperation {
+pub(crate) enum CallOperation {
     /// List call records, the newest first
     List {
         /// Only with this caller or called party
@@ -40,9 +40,12 @@ impl CallOperation {
     pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
             CallOperation::List { party, line, trunk, result, limit } => {
-                let line = line.map(|key| line::find(&office.directory, &key)).transpose()?.map(|line| line.id);
-                let trunk = trunk.map(|key| trunk::find(&office.directory, &key)).transpose()?.map(|trunk| trunk.id);
-                let query = CallQuery { party, line, trunk, result, limit: Some(limit), ..CallQuery::default() };
+                let line =
+                    line.map(|key| line::find(&office.directory, &key)).transpose()?.map(|line| line.id);
+                let trunk =
+                    trunk.map(|key| trunk::find(&office.directory, &key)).transpose()?.map(|trunk| trunk.id);
+                let query =
+                    CallQuery { party, line, trunk, result, limit: Some(limit), ..CallQuery::default() };
                 let rows = office.store.call_records(&query).await?.iter().map(shown).collect();
                 let columns = [
                     ("STARTED", "started"),
@@ -66,7 +69,8 @@ impl CallOperation {
 
 fn shown(record: &CallRecord) -> Value {
     let mut row = json!(record);
-    let started = jiff::Timestamp::from_millisecond(record.started_at).map(|time| time.strftime("%F %T").to_string());
+    let started =
+        jiff::Timestamp::from_millisecond(record.started_at).map(|time| time.strftime("%F %T").to_string());
     row["started"] = json!(started.unwrap_or_default());
     row["seconds"] = json!(record.talked_ms().map(|ms| ms as f64 / 1000.0));
     row

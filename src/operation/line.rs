@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
-use schema::{Change, Directory, Ha1Set, Line, Password, Rights};
+use schema::secret::{self, Ha1Set, Password};
+use schema::{Change, Directory, Line, Rights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::{Office, OperationError, Reply, site, unknown};
 /// What can be done with lines.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LineOperation {
+pub(crate) enum LineOperation {
     /// Add a line; its password is made for it, and shown once, unless --password-stdin gives one
     Add {
         /// Code or domain of its site
@@ -82,7 +83,7 @@ impl LineOperation {
                 let made = password.is_none();
                 let password = match password {
                     Some(password) => Password::new(password),
-                    None => Password::generate()?,
+                    None => secret::generate_password()?,
                 };
                 let ha1 = Ha1Set::of(&auth_user, &office.realm, &password);
                 let sealed = office.key_file.seal(&auth_user, &password)?;
@@ -103,13 +104,17 @@ impl LineOperation {
                 Ok(Reply::Done { message, item })
             }
             LineOperation::List { site } => {
-                let mut lines = match site {
-                    Some(site) => office.directory.lines_of_site(site::find(&office.directory, &site)?.id),
-                    None => office.directory.lines(),
-                };
+                let site = site.map(|key| site::find(&office.directory, &key)).transpose()?;
+                let mut lines = office.directory.lines();
+                lines.retain(|line| site.as_ref().is_none_or(|site| site.id == line.site));
                 lines.sort_by(|one, two| (one.site.0, &one.extension).cmp(&(two.site.0, &two.extension)));
                 let rows = lines.iter().map(|line| shown(line, &office.directory)).collect();
-                let columns = [("LINE", "auth_user"), ("ADDRESS", "address"), ("NAME", "display_name"), ("NUMBERS", "numbers")];
+                let columns = [
+                    ("LINE", "auth_user"),
+                    ("ADDRESS", "address"),
+                    ("NAME", "display_name"),
+                    ("NUMBERS", "numbers"),
+                ];
                 Ok(Reply::rows(&columns, rows))
             }
             LineOperation::Show { line } => {
@@ -125,7 +130,7 @@ impl LineOperation {
     }
 
     /// Where to put a password that the user gives on standard input, when the user asked for that.
-    pub fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
         match self {
             LineOperation::Add { password_stdin: true, password, .. } => Some(password),
             _ => None,

@@ -15,22 +15,23 @@ mod trunk;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use schema::{Change, Directory, KeyFile, Store, StoreError, Writer};
+use schema::secret::{KeyFile, SecretError};
+use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
-pub use call::CallOperation;
-pub use line::LineOperation;
-pub use node::{Live, NodeOperation};
-pub use number::NumberOperation;
-pub use reply::{Column, Reply};
-pub use route::RouteOperation;
-pub use site::SiteOperation;
-pub use trunk::TrunkOperation;
+pub(crate) use call::CallOperation;
+pub(crate) use line::LineOperation;
+pub(crate) use node::{Live, NodeOperation};
+pub(crate) use number::NumberOperation;
+pub(crate) use reply::Reply;
+pub(crate) use route::RouteOperation;
+pub(crate) use site::SiteOperation;
+pub(crate) use trunk::TrunkOperation;
 
 /// A noun and what to do with it.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Dorms: their names, codes, domains and prefixes
     #[command(subcommand)]
     Site(SiteOperation),
@@ -57,7 +58,7 @@ pub enum Operation {
 /// Why an operation was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OperationError {
+pub(crate) enum OperationError {
     /// The store refused it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,14 +78,14 @@ pub enum OperationError {
     },
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
-    Seal(#[from] schema::SecretError),
+    Seal(#[from] SecretError),
     /// The store took the change and did not say what it wrote.
     #[error("the store gave no row back")]
     NoRow,
 }
 
 /// What operations work on: a running node's parts, or those of a store opened for one command.
-pub struct Office {
+pub(crate) struct Office {
     /// For what is not kept in memory: call records and nodes.
     pub store: Arc<dyn Store>,
     /// Everything else.
@@ -100,8 +101,19 @@ pub struct Office {
 }
 
 impl Operation {
+    /// Reads the words of a command line, without the program's name.
+    pub(crate) fn from_words(words: &[&str]) -> Result<Operation, clap::Error> {
+        #[derive(clap::Parser)]
+        #[command(no_binary_name = true)]
+        struct Words {
+            #[command(subcommand)]
+            operation: Operation,
+        }
+        <Words as clap::Parser>::try_parse_from(words).map(|words| words.operation)
+    }
+
     /// Carries it out.
-    pub async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
+    pub(crate) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
             Operation::Site(operation) => operation.execute(office).await,
             Operation::Line(operation) => operation.execute(office).await,
@@ -117,7 +129,7 @@ impl Operation {
 impl Office {
     /// Writes one change; gives it back as it stands on disk, with the id that the store gave.
     async fn write(&self, change: Change) -> Result<Change, OperationError> {
-        let mut written = self.writer.write(vec![change]).await?;
+        let mut written = self.writer.save_each(vec![change]).await?;
         Ok(written.pop().ok_or(OperationError::NoRow)??)
     }
 }

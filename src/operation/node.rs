@@ -11,14 +11,14 @@ use super::{Office, OperationError, Reply};
 /// What can be done with nodes.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NodeOperation {
+pub(crate) enum NodeOperation {
     /// Show every node, and what the one on this machine is doing
     Status,
 }
 
 /// What a running node knows of itself.
 #[derive(Clone)]
-pub struct Live {
+pub(crate) struct Live {
     /// Its name.
     pub node: String,
     /// Its state as a JSON object: addresses, calls, registrations.

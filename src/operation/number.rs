@@ -10,7 +10,7 @@ use super::{Office, OperationError, Reply, line, unknown};
 /// What can be done with numbers.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NumberOperation {
+pub(crate) enum NumberOperation {
     /// Add a number, or move it to another line
     Add {
         /// In E.164 form, like +81312345678

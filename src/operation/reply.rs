@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The answer to an operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub(crate) enum Reply {
     /// A listing.
     Rows {
         /// What a terminal shows, in this order; `--json` gives every field.
@@ -29,7 +29,7 @@ pub enum Reply {
 
 /// A column of a listing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Column {
+pub(crate) struct Column {
     /// The heading.
     pub title: String,
     /// The field of each row's object.
@@ -38,13 +38,14 @@ pub struct Column {
 
 impl Reply {
     /// A listing of `(title, field)` columns.
-    pub fn rows(columns: &[(&str, &str)], rows: Vec<Value>) -> Reply {
-        let column = |(title, field): &(&str, &str)| Column { title: (*title).to_owned(), field: (*field).to_owned() };
+    pub(crate) fn rows(columns: &[(&str, &str)], rows: Vec<Value>) -> Reply {
+        let column =
+            |(title, field): &(&str, &str)| Column { title: (*title).to_owned(), field: (*field).to_owned() };
         Reply::Rows { columns: columns.iter().map(column).collect(), rows }
     }
 
     /// As JSON: an array for a listing, else an object.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         match self {
             Reply::Rows { rows, .. } => Value::Array(rows.clone()),
             Reply::Item(item) | Reply::Done { item, .. } => item.clone(),
@@ -52,7 +53,7 @@ impl Reply {
     }
 
     /// For a terminal: a table, a list of fields, or a sentence.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Reply::Rows { columns, rows } => table(columns, rows),
             Reply::Item(item) => fields(item),
@@ -64,7 +65,9 @@ impl Reply {
 fn table(columns: &[Column], rows: &[Value]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
-        .map(|row| columns.iter().map(|column| cell(row.get(&column.field).unwrap_or(&Value::Null))).collect())
+        .map(|row| {
+            columns.iter().map(|column| cell(row.get(&column.field).unwrap_or(&Value::Null))).collect()
+        })
         .collect();
     let widths: Vec<usize> = columns
         .iter()
@@ -123,14 +126,18 @@ mod tests {
 
     #[test]
     fn a_listing_lines_up() {
-        let rows = vec![json!({"name": "Sakura", "code": "8042", "open": true}), json!({"name": "Ume", "code": "8"})];
+        let rows = vec![
+            json!({"name": "Sakura", "code": "8042", "open": true}),
+            json!({"name": "Ume", "code": "8"}),
+        ];
         let reply = Reply::rows(&[("NAME", "name"), ("CODE", "code"), ("OPEN", "open")], rows);
         assert_eq!(reply.text(), "NAME    CODE  OPEN\nSakura  8042  yes\nUme     8     -\n");
     }
 
     #[test]
     fn an_item_shows_every_field() {
-        let reply = Reply::Item(json!({"name": "carrier", "gateways": ["udp:192.0.2.1:5060"], "media": {"lost": 0}}));
+        let reply =
+            Reply::Item(json!({"name": "carrier", "gateways": ["udp:192.0.2.1:5060"], "media": {"lost": 0}}));
         assert_eq!(
             reply.text(),
             "name      carrier\ngateways  udp:192.0.2.1:5060\nmedia     {\n            \"lost\": 0\n          }\n"

@@ -10,7 +10,7 @@ use super::{Office, OperationError, Reply, trunk, unknown};
 /// What can be done with routes.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RouteOperation {
+pub(crate) enum RouteOperation {
     /// Add a route
     Add {
         /// First digits of the numbers that take it, like +81; empty for every number
@@ -58,7 +58,8 @@ impl RouteOperation {
                 let Change::PutRoute(route) = office.write(Change::PutRoute(route)).await? else {
                     return Err(OperationError::NoRow);
                 };
-                let message = format!("added route {}: {:?} to trunk {}", route.id.0, route.prefix, trunk.name);
+                let message =
+                    format!("added route {}: {:?} to trunk {}", route.id.0, route.prefix, trunk.name);
                 Ok(Reply::Done { message, item: shown(&route, directory) })
             }
             RouteOperation::List => {

@@ -1,10 +1,11 @@
 //! Sites.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::Subcommand;
 use ipnet::Ipv6Net;
-use schema::{Change, Directory, Site};
+use schema::{Change, Directory, Site, SiteId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::{Office, OperationError, Reply, unknown};
 /// What can be done with sites.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SiteOperation {
+pub(crate) enum SiteOperation {
     /// Add a site
     Add {
         /// What people call it
@@ -64,11 +65,20 @@ impl SiteOperation {
             SiteOperation::List => {
                 let mut sites = office.directory.sites();
                 sites.sort_by(|one, two| one.code.cmp(&two.code));
-                let rows = sites.iter().map(|site| shown(site, &office.directory)).collect();
-                let columns = [("CODE", "code"), ("NAME", "name"), ("DOMAIN", "domain"), ("PREFIX", "prefix"), ("LINES", "lines")];
+                let counts = line_counts(&office.directory);
+                let rows = sites.iter().map(|site| shown(site, &counts)).collect();
+                let columns = [
+                    ("CODE", "code"),
+                    ("NAME", "name"),
+                    ("DOMAIN", "domain"),
+                    ("PREFIX", "prefix"),
+                    ("LINES", "lines"),
+                ];
                 Ok(Reply::rows(&columns, rows))
             }
-            SiteOperation::Show { site } => Ok(Reply::Item(shown(&*find(&office.directory, &site)?, &office.directory))),
+            SiteOperation::Show { site } => {
+                Ok(Reply::Item(shown(&*find(&office.directory, &site)?, &line_counts(&office.directory))))
+            }
             SiteOperation::Remove { site } => {
                 let site = find(&office.directory, &site)?;
                 office.write(Change::RemoveSite(site.id)).await?;
@@ -81,11 +91,21 @@ impl SiteOperation {
 /// The site that a user means by its code or domain.
 pub(super) fn find(directory: &Directory, key: &str) -> Result<Arc<Site>, OperationError> {
     let by_code = directory.sites().into_iter().find(|site| site.code == key);
-    by_code.or_else(|| directory.site_by_domain(&key.to_ascii_lowercase())).ok_or_else(|| unknown("site", key))
+    by_code
+        .or_else(|| directory.site_by_domain(&key.to_ascii_lowercase()))
+        .ok_or_else(|| unknown("site", key))
 }
 
-fn shown(site: &Site, directory: &Directory) -> Value {
+fn shown(site: &Site, line_counts: &HashMap<SiteId, usize>) -> Value {
     let mut row = json!(site);
-    row["lines"] = json!(directory.lines_of_site(site.id).len());
+    row["lines"] = json!(line_counts.get(&site.id).copied().unwrap_or(0));
     row
+}
+
+fn line_counts(directory: &Directory) -> HashMap<SiteId, usize> {
+    let mut counts = HashMap::new();
+    for line in directory.lines() {
+        *counts.entry(line.site).or_default() += 1;
+    }
+    counts
 }

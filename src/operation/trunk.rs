@@ -13,7 +13,7 @@ use super::{Office, OperationError, Reply, unknown};
 /// What can be done with trunks.
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TrunkOperation {
+pub(crate) enum TrunkOperation {
     /// Add a trunk
     Add {
         /// What people call it
@@ -55,7 +55,15 @@ pub enum TrunkOperation {
 impl TrunkOperation {
     pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
-            TrunkOperation::Add { name, gateways, sources, media_networks, max_calls, max_udp_bytes, default_caller } => {
+            TrunkOperation::Add {
+                name,
+                gateways,
+                sources,
+                media_networks,
+                max_calls,
+                max_udp_bytes,
+                default_caller,
+            } => {
                 let mut trunk = Trunk::new(&name, gateways)?;
                 if !media_networks.is_empty() {
                     trunk.media_networks = media_networks;
@@ -71,8 +79,12 @@ impl TrunkOperation {
                 let mut trunks = office.directory.trunks();
                 trunks.sort_by(|one, two| one.name.cmp(&two.name));
                 let rows = trunks.iter().map(|trunk| json!(**trunk)).collect();
-                let columns =
-                    [("NAME", "name"), ("GATEWAYS", "gateways"), ("MEDIA FROM", "media_networks"), ("ENABLED", "enabled")];
+                let columns = [
+                    ("NAME", "name"),
+                    ("GATEWAYS", "gateways"),
+                    ("MEDIA FROM", "media_networks"),
+                    ("ENABLED", "enabled"),
+                ];
                 Ok(Reply::rows(&columns, rows))
             }
             TrunkOperation::Show { trunk } => Ok(Reply::Item(json!(*find(&office.directory, &trunk)?))),

@@ -1,7 +1,6 @@
 //! What every role stands on: the store, what is in memory of it, and the key.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -21,8 +20,8 @@ pub(super) struct Foundation {
     pub(super) writer: Writer,
     /// A secret that all nodes share, for nonces and routes.
     pub(super) shared_key: [u8; 32],
-    /// Calls that the translator carries now.
-    pub(super) calls: Arc<AtomicUsize>,
+    /// What the translator's workers share, when the role is played here.
+    translator: OnceLock<b2bua_translator::Shared>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -34,7 +33,7 @@ impl Foundation {
         let key_file = KeyFile::open(&config.node.key_file)?;
         let store = schema::open(config.store.url.expose()).await?;
         let contents = store.load().await?;
-        let directory = Arc::new(Directory::from(contents.clone()));
+        let directory = Arc::new(Directory::from(&contents));
         let locations = Arc::new(Locations::new());
         schema::Apply::reload(&*locations, &contents);
         let mirror = Mirror::new(Arc::clone(&directory));
@@ -50,9 +49,21 @@ impl Foundation {
             locations,
             writer,
             shared_key: key_file.derive("sip"),
-            calls: Arc::default(),
+            translator: OnceLock::new(),
             tasks: std::sync::Mutex::new(vec![follow, sweep]),
         })
+    }
+
+    /// Lets [`calls`](Foundation::calls) count those of the translator.
+    pub(super) fn watch_calls(&self, translator: b2bua_translator::Shared) {
+        // There is one translator a process: the first stays.
+        let _ = self.translator.set(translator);
+    }
+
+    /// Counts the calls that the translator carries.
+    pub(super) fn calls(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let translator = self.translator.get().cloned();
+        move || translator.as_ref().map_or(0, b2bua_translator::Shared::calls)
     }
 
     /// What operations work on.

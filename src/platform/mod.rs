@@ -22,7 +22,7 @@ use foundation::Foundation;
 use roles::Bound;
 
 /// A running platform. [`stop`](Platform::stop) it, or let it [`run_to_end`](Platform::run_to_end).
-pub struct Platform {
+pub(crate) struct Platform {
     shutdown: Shutdown,
     drain_limit: Duration,
     foundation: Foundation,
@@ -45,13 +45,15 @@ struct Listeners {
 
 impl Platform {
     /// Starts everything that the configuration names. When this returns, phones can register.
-    pub async fn start(config: &Config) -> anyhow::Result<Platform> {
+    pub(crate) async fn start(config: &Config) -> anyhow::Result<Platform> {
+        raise_open_files();
         let shutdown = Shutdown::new();
         let metrics = telemetry::install_metrics();
         let health = Health::starting(&shutdown);
-        let admin_server = AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
+        let admin_server =
+            AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
         let foundation = Foundation::lay(config).await?;
-        let started = start_roles(config, &foundation, &shutdown).await;
+        let started = start_roles(config, &foundation, &shutdown);
         let (listeners, workers) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -86,27 +88,27 @@ impl Platform {
     }
 
     /// What operations work on.
-    pub fn office(&self) -> Arc<Office> {
+    pub(crate) fn office(&self) -> Arc<Office> {
         Arc::clone(&self.office)
     }
 
     /// Where phones register, over UDP.
-    pub fn proxy_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn proxy_address(&self) -> Option<SocketAddr> {
         udp(&self.listeners.proxy)
     }
 
     /// Where trunks reach the translator over IPv4 and UDP.
-    pub fn trunk_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn trunk_address(&self) -> Option<SocketAddr> {
         udp(&self.listeners.translator_ipv4)
     }
 
     /// Lines that have a binding.
-    pub fn registered_lines(&self) -> usize {
+    pub(crate) fn registered_lines(&self) -> usize {
         self.foundation.locations.lines()
     }
 
     /// Runs until SIGTERM or SIGINT, then lets running calls finish; a second signal cuts them.
-    pub async fn run_to_end(self) -> anyhow::Result<()> {
+    pub(crate) async fn run_to_end(self) -> anyhow::Result<()> {
         let signals = lifecycle::follow_signals(&self.shutdown)?;
         let ended = self.end().await;
         signals.abort();
@@ -114,7 +116,7 @@ impl Platform {
     }
 
     /// Stops at once.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.stop();
         self.end().await
     }
@@ -131,7 +133,7 @@ impl Platform {
 }
 
 /// Carries out an operation on the store while no node runs here.
-pub async fn operate_offline(config: &Config, operation: Operation) -> anyhow::Result<Reply> {
+pub(crate) async fn operate_offline(config: &Config, operation: Operation) -> anyhow::Result<Reply> {
     let foundation = Foundation::lay(config).await?;
     let office = foundation.office(config, None)?;
     let reply = operation.execute(&office).await;
@@ -141,17 +143,17 @@ pub async fn operate_offline(config: &Config, operation: Operation) -> anyhow::R
 }
 
 /// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
-async fn start_roles(
+fn start_roles(
     config: &Config,
     foundation: &Foundation,
     shutdown: &Shutdown,
 ) -> anyhow::Result<(Listeners, Vec<Workers>)> {
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown).await?),
+        true => Some(Bound::proxy(config, shutdown)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown).await?),
+        true => Some(Bound::translator(config, shutdown)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -170,7 +172,7 @@ async fn start_roles(
 /// What the running node tells of itself.
 fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live {
     let locations = Arc::clone(&foundation.locations);
-    let calls = Arc::clone(&foundation.calls);
+    let calls = foundation.calls();
     let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
     let listeners = json!({
         "registrar_proxy": texts(&listeners.proxy),
@@ -180,12 +182,26 @@ fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live
     let state = move || {
         json!({
             "registered_lines": locations.lines(),
-            "calls": calls.load(std::sync::atomic::Ordering::Relaxed),
+            "calls": calls(),
             "listeners": listeners,
         })
     };
     Live { node: config.node.name.clone(), state: Arc::new(state) }
 }
+
+/// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < MANY_FILES => {
+            tracing::warn!(limit, "the limit of open files is low: raise LimitNOFILE for more calls");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+/// Open files that suffice for 2,000 relayed calls.
+const MANY_FILES: u64 = 10_000;
 
 fn udp(listeners: &[Listener]) -> Option<SocketAddr> {
     listeners.iter().find(|listener| listener.transport == Transport::Udp).map(|listener| listener.addr)

@@ -208,7 +208,11 @@ impl Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.start {
-            StartLine::Request { method, uri } => write!(f, "{method} {uri} SIP/2.0\r\n")?,
+            StartLine::Request { method, uri } => {
+                // The URI may be a Contact that came from outside: it must stay one word.
+                let uri: String = uri.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+                write!(f, "{method} {uri} SIP/2.0\r\n")?;
+            }
             StartLine::Response { status, reason } => write!(f, "SIP/2.0 {status} {reason}\r\n")?,
         }
         for (name, value) in &self.headers {

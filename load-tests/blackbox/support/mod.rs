@@ -22,7 +22,10 @@ pub fn have(program: &str) -> bool {
         .status()
         .is_ok();
     if !found {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: ./test installs it as root");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "{program} is missing: ./test installs it as root"
+        );
         eprintln!("SKIPPED: {program} is missing: ./test installs it as root");
     }
     found

@@ -76,10 +76,15 @@ impl Node {
                 let status = self.cli(&["node", "status"]);
                 let address = |role: &str| {
                     let listeners = status[0]["listeners"][role].as_array()?;
-                    let udp = listeners.iter().filter_map(Value::as_str).find_map(|text| text.strip_prefix("udp:"))?;
+                    let udp = listeners
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .find_map(|text| text.strip_prefix("udp:"))?;
                     udp.parse().ok()
                 };
-                if let (Some(proxy), Some(trunk_side)) = (address("registrar_proxy"), address("translator_ipv4")) {
+                if let (Some(proxy), Some(trunk_side)) =
+                    (address("registrar_proxy"), address("translator_ipv4"))
+                {
                     (self.proxy, self.trunk_side) = (proxy, trunk_side);
                     return;
                 }

@@ -33,7 +33,12 @@ pub struct StoreUrl(String);
 impl StoreUrl {
     /// The SQLite file of a data directory.
     pub fn sqlite_in(data_dir: &Path) -> Self {
-        StoreUrl(format!("sqlite:{}", data_dir.join("centrex6.db").display()))
+        StoreUrl::sqlite(&data_dir.join("centrex6.db"))
+    }
+
+    /// This SQLite file.
+    pub fn sqlite(file: &Path) -> Self {
+        StoreUrl(format!("sqlite:{}", file.display()))
     }
 
     /// The whole URL, password included: not for logs.

@@ -20,6 +20,7 @@ use sip_core::ids::WorkerId;
 use sip_core::wire::Limits;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 pub(crate) use self::slots::{ConnectionSlots, NoSlot};
@@ -129,16 +130,27 @@ impl Streams {
     pub(crate) fn send(&mut self, transmit: Transmit, origin: Origin) -> Result<(), Origin> {
         let Transmit { flow, bytes, .. } = transmit;
         let key = (flow.transport, flow.remote);
-        let named = flow.connection.filter(|id| self.open.contains_key(id));
-        let id = match named.or_else(|| self.by_remote.get(&key).copied()) {
-            Some(id) => id,
-            None => self.open(flow).map_err(|_| origin)?,
-        };
-        let handle = self.open.get(&id).ok_or(origin)?;
-        handle.queue.try_send(Outgoing { origin, bytes }).map_err(|_| {
-            self.shared.metrics.dropped_send_full.increment(1);
-            origin
-        })
+        let mut outgoing = Outgoing { origin, bytes };
+        // Each turn but the last forgets a connection that has just ended, and a new one takes its first message.
+        loop {
+            let named = flow.connection.filter(|id| self.open.contains_key(id));
+            let id = match named.or_else(|| self.by_remote.get(&key).copied()) {
+                Some(id) => id,
+                None => self.open(flow).map_err(|()| origin)?,
+            };
+            let handle = self.open.get(&id).ok_or(origin)?;
+            match handle.queue.try_send(outgoing) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => {
+                    self.shared.metrics.dropped_send_full.increment(1);
+                    return Err(origin);
+                }
+                Err(TrySendError::Closed(back)) => {
+                    self.closed(id);
+                    outgoing = back;
+                }
+            }
+        }
     }
 
     /// Forgets a connection that has ended.

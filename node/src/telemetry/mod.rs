@@ -27,6 +27,7 @@ use crate::config::{Log, LogFormat};
 /// terminal or pipe never slows a call. Keep the result until the end of `main`: dropping it writes what is left.
 ///
 /// The process's first call counts: when a subscriber is installed already, as in tests, nothing changes.
+#[must_use = "dropping it writes the lines that are left: keep it until the end of main"]
 pub fn install_logs(log: &Log) -> LogFlush {
     let as_json = match log.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),

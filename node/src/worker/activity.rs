@@ -104,7 +104,7 @@ impl Drop for Presence {
             self.activity.died.store(true, Ordering::Release);
         }
         if let Some(worker) = self.activity.workers.get(self.index) {
-            worker.active.store(0, Ordering::Release);
+            // What was alive stays told: it was cut.
             worker.has_ended.store(true, Ordering::Release);
         }
         self.activity.changed.notify_waiters();

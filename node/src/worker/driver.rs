@@ -5,7 +5,7 @@ use std::future::{pending, poll_fn, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sip_core::core::{Core, Input, Output, Transmit, TransmitId};
@@ -57,6 +57,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     timers: Timers,
     answers: mpsc::UnboundedSender<Answered<C::Answer>>,
     answered: mpsc::UnboundedReceiver<Answered<C::Answer>>,
+    unanswered: usize,
     /// Sends that failed while outputs were drained: inputs of later turns, by the law.
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
@@ -109,6 +110,7 @@ where
             timers: Timers::default(),
             answers,
             answered,
+            unanswered: 0,
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
@@ -138,7 +140,13 @@ where
         // Before the connections: what they still tell shall find a closed door, not a full queue.
         self.events.close();
         self.handed.close();
-        self.streams.shut_down().await;
+        // The core hears no answer any more, but what it asked for last, such as to write a call record, shall be done.
+        let answers = async {
+            for _ in 0..self.unanswered {
+                self.answered.recv().await;
+            }
+        };
+        let _ = tokio::join!(self.streams.shut_down(), tokio::time::timeout(ANSWER_GRACE, answers));
     }
 
     /// Waits until something happens, and handles it with what else of its kind is there, up to a bound, so that every kind gets its turn.
@@ -173,6 +181,7 @@ where
                 let mut next = Some(answered);
                 let mut budget = BUDGET;
                 while let Some(Answered { token, asked_at, answer }) = next {
+                    self.unanswered = self.unanswered.saturating_sub(1);
                     self.metrics.ask_seconds.record(now().saturating_duration_since(asked_at));
                     self.step(Input::Answer(token, answer));
                     budget -= 1;
@@ -209,6 +218,7 @@ where
                 Output::Transmit(transmit) => self.transmit(transmit),
                 Output::SetTimer(id, at) => self.timers.set(id, at),
                 Output::Ask(token, question) => {
+                    self.unanswered += 1;
                     self.world.ask(token, question, Reply::new(token, now(), self.answers.clone()));
                 }
             }
@@ -403,6 +413,8 @@ fn as_f64(count: usize) -> f64 {
 const BUDGET: usize = 64;
 /// Datagrams that wait for one socket.
 const SEND_QUEUE: usize = 4096;
+/// How long a stopping worker waits for the world to do what was asked last.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

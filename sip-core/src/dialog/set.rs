@@ -37,6 +37,8 @@ impl DialogSet {
         let dialog = self.dialogs.get_mut(at).ok_or(DialogError::NoDialog)?;
         match response.status() {
             Some(status) if status.is_success() => dialog.confirm(response)?,
+            // One that the 2xx has overtaken changes nothing.
+            Some(status) if status.is_provisional() && dialog.is_confirmed() => {}
             Some(status) if status.is_provisional() => dialog.refresh_target(response)?,
             _ => return Err(DialogError::NoDialog),
         }
@@ -57,3 +59,61 @@ impl DialogSet {
 
 /// More phones than this never ring for one call; a peer that invents tags must not fill our memory.
 const MAX_DIALOGS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::tests::{INVITE, flow, parse};
+    use super::*;
+
+    fn response(status: &str, tag: &str) -> Message {
+        parse(&format!(
+            "SIP/2.0 {status}\r\nVia: SIP/2.0/UDP [2001:db8::1];branch=z9hG4bK1\r\nFrom: <sip:102@s042.example.net>;tag=f\r\n\
+             To: <sip:101@s042.example.net>;tag={tag}\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n\
+             Contact: <sip:101@[2001:db8::{tag}]>\r\n\r\n"
+        ))
+    }
+
+    /// RFC 3261 §12.1, §13.2.2.4: one dialog for each To tag, confirmed one by one.
+    #[test]
+    fn forks_make_dialogs_of_their_own() {
+        let mut set = DialogSet::new(parse(INVITE));
+        for (status, tag, confirmed) in [
+            ("180 R", "a", false),
+            ("180 R", "b", false),
+            ("183 S", "a", false),
+            ("200 OK", "b", true),
+            ("200 OK", "c", true),
+            ("180 late", "b", true),
+        ] {
+            let dialog = set.receive(&response(status, tag), flow()).unwrap();
+            assert_eq!((dialog.id().remote_tag.as_str(), dialog.is_confirmed()), (tag, confirmed));
+        }
+        assert_eq!(set.iter().map(Dialog::is_confirmed).collect::<Vec<_>>(), [false, true, true]);
+        let id = set.iter().nth(1).unwrap().id().clone();
+        assert_eq!(set.take(&id).unwrap().id(), &id);
+        assert!(set.take(&id).is_none());
+    }
+
+    #[test]
+    fn what_makes_no_dialog() {
+        let mut set = DialogSet::new(parse(INVITE));
+        for status in ["486 Busy", "302 Moved"] {
+            assert_eq!(set.receive(&response(status, "a"), flow()).unwrap_err(), DialogError::NoDialog);
+        }
+        let trying = parse(
+            "SIP/2.0 100 T\r\nFrom: <sip:a@b>;tag=f\r\nTo: <sip:c@d>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n\r\n",
+        );
+        assert_eq!(set.receive(&trying, flow()).unwrap_err(), DialogError::NoDialog);
+    }
+
+    #[test]
+    fn a_peer_that_invents_tags_is_bounded() {
+        let mut set = DialogSet::new(parse(INVITE));
+        for tag in 0..MAX_DIALOGS {
+            assert!(set.receive(&response("180 R", &tag.to_string()), flow()).is_ok());
+        }
+        let error = set
+            .receive(&response("180 R", "more").edit().remove(crate::wire::Name::Contact).finish(), flow());
+        assert_eq!(error.unwrap_err(), DialogError::TooMany { limit: MAX_DIALOGS });
+    }
+}

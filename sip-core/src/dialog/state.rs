@@ -277,3 +277,198 @@ fn client_routes(response: &Message) -> Result<Vec<NameAddr>, DialogError> {
     routes.reverse();
     Ok(routes)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::flow::Transport;
+    use crate::wire::Limits;
+
+    pub(in crate::dialog) const INVITE: &str = "INVITE sip:101@s042.example.net SIP/2.0\r\n\
+        Via: SIP/2.0/UDP [2001:db8::1];branch=z9hG4bK1\r\nRecord-Route: <sip:p1.example;lr>, <sip:p2.example;lr>\r\n\
+        From: \"Room 102\" <sip:102@s042.example.net>;tag=f\r\nTo: <sip:101@s042.example.net>\r\n\
+        Call-ID: c\r\nCSeq: 7 INVITE\r\nContact: <sip:102@[2001:db8::9]:5070>\r\n\r\n";
+
+    const OK: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP [2001:db8::1];branch=z9hG4bK1\r\n\
+        Record-Route: <sip:p1.example;lr>\r\nRecord-Route: <sip:p2.example;lr>\r\n\
+        From: \"Room 102\" <sip:102@s042.example.net>;tag=f\r\nTo: <sip:101@s042.example.net>;tag=t\r\n\
+        Call-ID: c\r\nCSeq: 7 INVITE\r\nContact: <sip:101@[2001:db8::8]>\r\n\r\n";
+
+    pub(in crate::dialog) fn parse(text: &str) -> Message {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default()).unwrap()
+    }
+
+    pub(in crate::dialog) fn flow() -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            local: "[2001:db8::1]:5060".parse().unwrap(),
+            remote: "[2001:db8::2]:5060".parse().unwrap(),
+            connection: None,
+        }
+    }
+
+    fn via() -> Via {
+        Via::new(Transport::Udp, flow().local, "z9hG4bKnew")
+    }
+
+    fn uac(invite: &str, response: &str) -> Dialog {
+        Dialog::uac(&parse(invite), &parse(response), flow()).unwrap()
+    }
+
+    fn uas(invite: &str) -> Dialog {
+        Dialog::uas(&parse(invite), "t", flow()).unwrap()
+    }
+
+    fn routes(dialog: &Dialog) -> Vec<String> {
+        dialog.routes().iter().map(ToString::to_string).collect()
+    }
+
+    /// A request of the caller's in the callee's dialog.
+    fn from_caller(method: &str, cseq: u32) -> Message {
+        parse(&format!(
+            "{method} sip:101@[2001:db8::8] SIP/2.0\r\nFrom: <sip:102@s042.example.net>;tag=f\r\n\
+             To: <sip:101@s042.example.net>;tag=t\r\nCall-ID: c\r\nCSeq: {cseq} {method}\r\n\
+             Contact: <sip:102@[2001:db8::99]>\r\n\r\n"
+        ))
+    }
+
+    #[test]
+    fn rfc_3261_12_1_1_at_the_server() {
+        let mut dialog = uas(INVITE);
+        assert_eq!(dialog.id().to_string(), "c;local=t;remote=f");
+        assert_eq!(routes(&dialog), ["<sip:p1.example;lr>", "<sip:p2.example;lr>"], "as they stand");
+        assert_eq!(dialog.remote_target().to_string(), "sip:102@[2001:db8::9]:5070");
+        assert_eq!((dialog.local_cseq(), dialog.remote_cseq()), (None, Some(7)));
+        assert!(!dialog.is_confirmed());
+        dialog.confirm(&parse(OK)).unwrap();
+        assert!(dialog.is_confirmed());
+        assert_eq!(
+            dialog.remote_target().to_string(),
+            "sip:102@[2001:db8::9]:5070",
+            "our own Contact is not the peer's"
+        );
+    }
+
+    #[test]
+    fn rfc_3261_12_1_2_at_the_client() {
+        let dialog = uac(INVITE, OK);
+        assert_eq!(dialog.id().to_string(), "c;local=f;remote=t");
+        assert_eq!(routes(&dialog), ["<sip:p2.example;lr>", "<sip:p1.example;lr>"], "in reverse");
+        assert_eq!(dialog.remote_target().to_string(), "sip:101@[2001:db8::8]");
+        assert_eq!((dialog.local_cseq(), dialog.remote_cseq()), (Some(7), None));
+        assert!(dialog.is_confirmed());
+        assert_eq!(dialog.next_hop().to_string(), "sip:p2.example;lr");
+    }
+
+    /// RFC 3261 §13.2.2.4: the 2xx's route set counts.
+    #[test]
+    fn the_2xx_replaces_what_the_early_dialog_had() {
+        let early =
+            OK.replace("200 OK", "183 Session Progress").replace("p1", "early1").replace("::8", "::7");
+        let mut dialog = uac(INVITE, &early);
+        assert!(!dialog.is_confirmed());
+        dialog.confirm(&parse(OK)).unwrap();
+        assert_eq!(routes(&dialog), ["<sip:p2.example;lr>", "<sip:p1.example;lr>"]);
+        assert_eq!(dialog.remote_target().to_string(), "sip:101@[2001:db8::8]");
+        dialog.confirm(&parse(&OK.replace("p1", "p9"))).unwrap();
+        assert_eq!(routes(&dialog).len(), 2, "a repeated 2xx changes nothing");
+        assert_eq!(routes(&dialog)[1], "<sip:p1.example;lr>");
+    }
+
+    #[test]
+    fn rfc_3261_12_2_1_1_a_request_through_loose_routers() {
+        let mut dialog = uac(INVITE, OK);
+        let contact = NameAddr::new("sip:102@[2001:db8::9]:5070".parse::<Uri>().unwrap());
+        let bye = dialog.request(&Method::Bye, via(), Some(&contact)).finish();
+        assert_eq!(
+            std::str::from_utf8(bye.bytes()).unwrap(),
+            "BYE sip:101@[2001:db8::8] SIP/2.0\r\nVia: SIP/2.0/UDP [2001:db8::1]:5060;branch=z9hG4bKnew;rport\r\n\
+             Route: <sip:p2.example;lr>\r\nRoute: <sip:p1.example;lr>\r\nMax-Forwards: 70\r\n\
+             From: \"Room 102\" <sip:102@s042.example.net>;tag=f\r\nTo: <sip:101@s042.example.net>;tag=t\r\n\
+             Call-ID: c\r\nCSeq: 8 BYE\r\nContact: <sip:102@[2001:db8::9]:5070>\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(dialog.request(&Method::Info, via(), None).finish().cseq().unwrap().number, 9);
+    }
+
+    #[test]
+    fn rfc_3261_12_2_1_1_a_request_through_a_strict_router() {
+        let strict = OK.replace("<sip:p2.example;lr>", "<sip:p2.example;method=INVITE?Subject=x>");
+        let mut dialog = uac(INVITE, &strict);
+        let bye = dialog.request(&Method::Bye, via(), None).finish();
+        assert_eq!(bye.request_uri_text(), "sip:p2.example", "without what no Request-URI may hold");
+        let values: Vec<_> =
+            bye.raws(Name::Route).map(|raw| String::from_utf8_lossy(raw).into_owned()).collect();
+        assert_eq!(values, ["<sip:p1.example;lr>", "<sip:101@[2001:db8::8]>"]);
+    }
+
+    #[test]
+    fn without_routes_requests_go_to_the_target() {
+        let direct = OK.replace("Record-Route", "X-Route");
+        let mut dialog = uac(INVITE, &direct);
+        assert_eq!(dialog.next_hop().to_string(), "sip:101@[2001:db8::8]");
+        assert!(!dialog.request(&Method::Bye, via(), None).finish().has(Name::Route));
+    }
+
+    #[test]
+    fn rfc_3261_12_2_1_1_the_servers_first_request_has_a_number_of_its_own() {
+        let mut dialog = uas(INVITE);
+        let bye = dialog.request(&Method::Bye, via(), None).finish();
+        assert_eq!(bye.cseq().unwrap().number, 1);
+        assert_eq!((bye.from_tag().as_deref(), bye.to_tag().as_deref()), (Some("t"), Some("f")));
+    }
+
+    #[test]
+    fn rfc_3261_13_2_2_4_an_ack_has_its_invites_number() {
+        let mut dialog = uac(INVITE, OK);
+        let _ = dialog.request(&Method::Info, via(), None);
+        let ack = dialog.ack(via(), 7).finish();
+        assert_eq!(ack.cseq().unwrap(), CSeq { number: 7, method: Method::Ack });
+        assert_eq!(dialog.local_cseq(), Some(8));
+    }
+
+    #[test]
+    fn rfc_3261_12_2_2_order() {
+        let mut dialog = uas(INVITE);
+        assert_eq!(dialog.receive(&from_caller("INFO", 12)), Ok(()));
+        let error = dialog.receive(&from_caller("INFO", 11)).unwrap_err();
+        assert_eq!(error, DialogError::OutOfOrder { received: 11, seen: 12 });
+        assert_eq!(error.status().code(), 500);
+        assert_eq!(dialog.receive(&from_caller("ACK", 7)), Ok(()), "an ACK has its INVITE's number");
+        assert_eq!(dialog.remote_cseq(), Some(12));
+        let foreign = from_caller("INFO", 13).edit().set(Name::CallId, "other").finish();
+        assert_eq!(dialog.receive(&foreign).unwrap_err().status().code(), 481);
+    }
+
+    #[test]
+    fn rfc_3261_12_2_2_target_refresh() {
+        let mut dialog = uas(INVITE);
+        dialog.refresh_target(&from_caller("INVITE", 8)).unwrap();
+        assert_eq!(dialog.remote_target().to_string(), "sip:102@[2001:db8::99]");
+        dialog.refresh_target(&parse(&INVITE.replace("Contact", "X-Contact"))).unwrap();
+        assert_eq!(dialog.remote_target().to_string(), "sip:102@[2001:db8::99]");
+        assert_eq!(routes(&dialog).len(), 2);
+    }
+
+    #[test]
+    fn peers_that_forget_things() {
+        let dialog = uac(INVITE, &OK.replace("Contact", "X-Contact").replace(";tag=t", ""));
+        assert_eq!(dialog.remote_target().to_string(), "sip:101@s042.example.net");
+        assert_eq!(dialog.id().remote_tag, "");
+        assert_eq!(uas(&INVITE.replace(";tag=f", "")).id().remote_tag, "");
+        let error = Dialog::uas(&parse(&INVITE.replace("Contact", "X-Contact")), "t", flow()).unwrap_err();
+        assert_eq!(error, HeaderError::Missing { name: Name::Contact }.into());
+    }
+
+    #[test]
+    fn both_ends_name_the_dialog_alike() {
+        let (ours, theirs) = (uac(INVITE, OK), uas(INVITE));
+        let mut caller = ours.clone();
+        let bye = caller.request(&Method::Bye, via(), None).finish();
+        assert!(theirs.owns(&bye));
+        assert!(!ours.owns(&bye));
+        assert_eq!(DialogId::of_response(&parse(OK)).as_ref(), Some(ours.id()));
+        assert_eq!(DialogId::of_request(&parse(INVITE)), None);
+    }
+}

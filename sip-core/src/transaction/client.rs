@@ -217,8 +217,13 @@ impl Clients {
             }
             None => self.remove(id, out),
         }
-        if let Some(cancel) = step.cancel {
-            self.start(now, settings, cancel, flow, false, out);
+        match step.cancel {
+            // CANCELs do not count against the user's bound, so that a full table can be emptied; but they have one too.
+            Some(cancel) if self.entries.len() >= settings.max_transactions.saturating_mul(2) => {
+                out.transmit_stateless(flow, cancel.bytes().clone());
+            }
+            Some(cancel) => drop(self.start(now, settings, cancel, flow, false, out)),
+            None => {}
         }
     }
 

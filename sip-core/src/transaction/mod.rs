@@ -31,7 +31,11 @@ mod step;
 mod via;
 
 #[cfg(test)]
+mod layer_tests;
+#[cfg(test)]
 mod machine_tests;
+#[cfg(test)]
+mod pair_tests;
 
 pub use counters::Counters;
 pub use event::{ClientId, Event, Failure, Output, Overflow, ServerId};

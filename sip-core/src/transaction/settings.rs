@@ -15,7 +15,8 @@ pub struct Settings {
     pub t4: Duration,
     /// After which time without a response an INVITE gets a 100 from the layer; 200 ms (RFC 3261 §17.2.1), `None` for never.
     pub trying_after: Option<Duration>,
-    /// How many client transactions, and how many server transactions, may be alive at once.
+    /// How many client transactions, and how many server transactions, may be alive at once. The layer's own CANCELs may take
+    /// as many places again.
     pub max_transactions: usize,
     /// The Retry-After of a 503 that the layer sends when the table is full, in seconds.
     pub retry_after: u32,

@@ -35,8 +35,8 @@ pub enum ParseError {
     /// Another protocol version than SIP/2.0 (RFC 3261 §21.5.7).
     #[error("the version is not SIP/2.0")]
     Version,
-    /// A header line without a name or a colon.
-    #[error("header line {line} has no name and colon")]
+    /// A header line without a name or a colon, or with a carriage return inside.
+    #[error("header line {line} has no name and colon, or a stray carriage return")]
     HeaderLine {
         /// The line, counted from 1 after the start line.
         line: usize,

@@ -1,8 +1,8 @@
 //! Cutting a byte stream into messages by Content-Length (RFC 3261 §18.3).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::{Limits, Name};
+use super::{Limits, parse};
 
 /// Why a stream cannot be read on: the connection must be closed, since the next message's beginning is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,117 +28,179 @@ pub enum Frame {
     Ping,
 }
 
-/// Collects bytes of one stream and gives whole messages.
+/// Collects bytes of one stream and gives whole messages. How the stream was cut into reads makes no difference.
+///
+/// After an error the stream is of no use: every further call gives the same error.
 #[derive(Debug)]
 pub struct Framer {
     buffer: BytesMut,
     limit: usize,
-    /// Bytes already searched for the end of the headers, so that a slow sender costs no quadratic work.
-    searched: usize,
+    progress: Progress,
+}
+
+/// What is known of the message at the buffer's front, so that a slow sender costs no quadratic work.
+#[derive(Debug, Clone, Copy)]
+enum Progress {
+    /// Nothing: the next byte begins a message or stands between two.
+    Between,
+    /// The message has begun, and its head does not end before this place.
+    Head(usize),
+    /// The message has so many bytes.
+    Whole(usize),
 }
 
 impl Framer {
     /// A framer that refuses messages over `limits.max_bytes`.
     pub fn new(limits: &Limits) -> Framer {
-        Framer { buffer: BytesMut::new(), limit: limits.max_bytes, searched: 0 }
+        Framer { buffer: BytesMut::new(), limit: limits.max_bytes, progress: Progress::Between }
     }
 
-    /// Takes bytes that were read.
+    /// Takes bytes that were read. The caller drains [`next_frame`](Framer::next_frame) before it pushes more, which bounds the
+    /// buffer to the limit and one read.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole message, `None` when more bytes are needed.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        if self.buffer.is_empty() {
-            return Ok(None);
-        }
-        if self.searched == 0 {
-            let line_ends = self.buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            if line_ends >= 4 && self.buffer.starts_with(b"\r\n\r\n") {
-                let _ = self.buffer.split_to(4);
-                return Ok(Some(Frame::Ping));
+        loop {
+            match self.progress {
+                Progress::Between => match self.between() {
+                    Some(frame) => return Ok(Some(frame)),
+                    None if self.buffer.is_empty() || is_line_end(&self.buffer) => return Ok(None),
+                    None => self.progress = Progress::Head(0),
+                },
+                Progress::Head(from) => match parse::find_body(&self.buffer, from) {
+                    Ok(head) => self.progress = Progress::Whole(self.total(head)?),
+                    Err(resume) => {
+                        self.within_limit(self.buffer.len())?;
+                        self.progress = Progress::Head(resume);
+                        return Ok(None);
+                    }
+                },
+                Progress::Whole(total) if self.buffer.len() < total => return Ok(None),
+                Progress::Whole(total) => {
+                    self.progress = Progress::Between;
+                    return Ok(Some(Frame::Message(self.buffer.split_to(total).freeze())));
+                }
             }
-            if line_ends > 0 && line_ends < self.buffer.len() {
-                let _ = self.buffer.split_to(line_ends);
-            } else if line_ends > 0 {
-                return if line_ends > 4 { Err(FrameError::ContentLength) } else { Ok(None) };
+        }
+    }
+
+    /// A ping, when the buffer begins with one; other line ends between messages are dropped (RFC 3261 §7.5).
+    fn between(&mut self) -> Option<Frame> {
+        loop {
+            if self.buffer.starts_with(PING) {
+                self.buffer.advance(PING.len());
+                return Some(Frame::Ping);
             }
+            // What may yet become a ping is kept.
+            if !is_line_end(&self.buffer) || PING.starts_with(&self.buffer) {
+                return None;
+            }
+            self.buffer.advance(1);
         }
-        let Some(head_end) = self.find_head_end() else {
-            return self.within_limit(self.buffer.len()).map(|()| None);
-        };
-        let head = self.buffer.get(..head_end).unwrap_or_default();
-        let length = content_length(head).ok_or(FrameError::ContentLength)?;
-        let total = head_end.saturating_add(length);
-        self.within_limit(total)?;
-        if self.buffer.len() < total {
-            self.searched = head_end.saturating_sub(4);
-            return Ok(None);
-        }
-        self.searched = 0;
-        Ok(Some(Frame::Message(self.buffer.split_to(total).freeze())))
+    }
+
+    /// Bytes of the message whose head ends at `head`.
+    fn total(&self, head: usize) -> Result<usize, FrameError> {
+        self.within_limit(head)?;
+        let declared = parse::content_length(self.buffer.get(..head).unwrap_or_default());
+        let length = declared.ok().flatten().ok_or(FrameError::ContentLength)?;
+        let total = head.saturating_add(length);
+        self.within_limit(total).map(|()| total)
     }
 
     fn within_limit(&self, size: usize) -> Result<(), FrameError> {
         if size > self.limit { Err(FrameError::TooLarge { limit: self.limit }) } else { Ok(()) }
     }
-
-    /// Where the body begins, when the empty line is there.
-    fn find_head_end(&mut self) -> Option<usize> {
-        let from = self.searched;
-        let tail = self.buffer.get(from..).unwrap_or_default();
-        let found = memchr::memmem::find(tail, b"\r\n\r\n").map(|at| from + at + 4);
-        self.searched = self.buffer.len().saturating_sub(3).max(1);
-        found
-    }
 }
 
-/// Content-Length among the header lines; the last word of a stream's framing must be unambiguous.
-fn content_length(head: &[u8]) -> Option<usize> {
-    let mut declared = None;
-    for line in head.split(|&byte| byte == b'\n').skip(1) {
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let (name, value) = line.split_at(colon);
-        if !matches!(Name::known(name.trim_ascii()), Some(Name::ContentLength)) {
-            continue;
-        }
-        let digits = std::str::from_utf8(value.get(1..)?).ok()?.trim();
-        let length = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
-        if declared.replace(length).is_some_and(|earlier| earlier != length) {
-            return None;
-        }
-    }
-    declared
+fn is_line_end(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(b'\r' | b'\n'))
 }
+
+const PING: &[u8] = b"\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MESSAGE: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nl: 2\r\n\r\nhi";
 
-    #[test]
-    fn cuts_a_stream_fed_byte_by_byte() {
-        let mut framer = Framer::new(&Limits::default());
+    /// All frames of a stream that comes in chunks, and how it ended.
+    fn frames<'a>(
+        chunks: impl Iterator<Item = &'a [u8]>,
+        limit: usize,
+    ) -> (Vec<Frame>, Result<(), FrameError>) {
+        let mut framer = Framer::new(&Limits { max_bytes: limit, ..Limits::default() });
         let mut frames = Vec::new();
-        for byte in [MESSAGE, b"\r\n\r\n", MESSAGE].concat() {
-            framer.push(&[byte]);
-            while let Some(frame) = framer.next_frame().unwrap() {
-                frames.push(frame);
+        for chunk in chunks {
+            framer.push(chunk);
+            loop {
+                match framer.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(framer.next_frame(), Err(error.clone()));
+                        return (frames, Err(error));
+                    }
+                }
             }
         }
+        (frames, Ok(()))
+    }
+
+    #[test]
+    fn cuts_a_stream_fed_byte_by_byte() {
+        let stream = [MESSAGE, b"\r\n\r\n", b"\r\n", MESSAGE].concat();
         let message = Frame::Message(Bytes::from_static(MESSAGE));
-        assert_eq!(frames, [message.clone(), Frame::Ping, message]);
+        let expected = (vec![message.clone(), Frame::Ping, message], Ok(()));
+        assert_eq!(frames(stream.chunks(1), 1000), expected);
+        assert_eq!(frames(stream.chunks(1000), 1000), expected);
     }
 
     #[test]
     fn refuses_what_cannot_be_framed() {
-        let mut framer = Framer::new(&Limits::default());
-        framer.push(b"OPTIONS sip:a@b SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n");
-        assert_eq!(framer.next_frame(), Err(FrameError::ContentLength));
-        let mut framer = Framer::new(&Limits { max_bytes: 64, ..Limits::default() });
-        framer.push(&[b'x'; 65]);
-        assert_eq!(framer.next_frame(), Err(FrameError::TooLarge { limit: 64 }));
+        let fault = |text: &[u8]| frames(std::iter::once(text), 64).1;
+        for head in [
+            "OPTIONS sip:a@b SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n",
+            "OPTIONS sip:a@b SIP/2.0\r\nl: 1\r\nl: 2\r\n\r\n",
+            "OPTIONS sip:a@b SIP/2.0\r\nl:\r\n\r\n",
+            // The body begins at the first empty line, whatever ends it.
+            "OPTIONS sip:a@b SIP/2.0\nCSeq: 1\n\nl: 0\r\n\r\n",
+        ] {
+            assert_eq!(fault(head.as_bytes()), Err(FrameError::ContentLength), "{head}");
+        }
+        assert_eq!(fault(&[b'x'; 65]), Err(FrameError::TooLarge { limit: 64 }));
+        assert_eq!(fault(b"OPTIONS a SIP/2.0\r\nl: 40\r\n\r\n"), Err(FrameError::TooLarge { limit: 64 }));
+        assert_eq!(fault(b"OPTIONS a SIP/2.0\r\nContent-Length :\r\n 0\r\n\r\n"), Ok(()));
+    }
+
+    proptest! {
+        /// However a stream is cut into reads, the same frames come out.
+        #[test]
+        fn chunks_make_no_difference(
+            pieces in proptest::collection::vec(prop::sample::select(vec![
+                &b"\r\n"[..], b"\n", b"\r", b"\r\n\r\n", MESSAGE, b"X a SIP/2.0\nl:3\n\nabc", b"l: 1\r\n", b" ", b"O",
+            ]), 0..12),
+            cuts in proptest::collection::vec(1usize..40, 1..40),
+            limit in 20usize..120,
+        ) {
+            let stream = pieces.concat();
+            let whole = frames(std::iter::once(&stream[..]), limit);
+            let mut rest = &stream[..];
+            let chunked = std::iter::from_fn({
+                let mut cuts = cuts.iter().cycle();
+                move || {
+                    let (chunk, tail) = rest.split_at((*cuts.next()?).min(rest.len()));
+                    rest = tail;
+                    (!chunk.is_empty()).then_some(chunk)
+                }
+            });
+            prop_assert_eq!(frames(chunked, limit), whole);
+        }
     }
 }

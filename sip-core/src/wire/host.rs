@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::UriError;
+use super::{UriError, lex};
 
 /// A host (RFC 3261 §25.1, RFC 5118 §4).
 #[derive(Debug, Clone)]
@@ -21,13 +21,16 @@ impl Host {
     pub fn parse(text: &str) -> Result<Host, UriError> {
         if let Some(inside) = text.strip_prefix('[') {
             let address = inside.strip_suffix(']').ok_or(UriError::Host)?;
-            return address.parse().map(Host::V6).map_err(|_| UriError::Host);
+            // RFC 5118 §4.10: the grammar of RFC 3261 made some write three colons.
+            let address = address.parse().or_else(|_| address.replacen(":::", "::", 1).parse());
+            return address.map(Host::V6).map_err(|_| UriError::Host);
         }
         if let Ok(address) = text.parse() {
             return Ok(Host::V4(address));
         }
         let valid = !text.is_empty()
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            && !looks_numeric(text);
         if valid { Ok(Host::Name(text.to_owned())) } else { Err(UriError::Host) }
     }
 
@@ -83,19 +86,19 @@ pub struct HostPort {
 impl HostPort {
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; spaces around the colon are tolerated (RFC 3261 §25.1 allows them in a Via).
     pub fn parse(text: &str) -> Result<HostPort, UriError> {
-        let text = text.trim();
+        let text = lex::trim(text);
         let split = match text.find(']') {
             Some(end) => end + 1,
             None => text.find(':').unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at_checked(split).ok_or(UriError::Host)?;
-        let rest = rest.trim();
+        let rest = lex::trim(rest);
         let port = match rest.strip_prefix(':') {
-            Some(digits) => Some(parse_port(digits.trim())?),
+            Some(digits) => Some(parse_port(lex::trim(digits))?),
             None if rest.is_empty() => None,
             None => return Err(UriError::Host),
         };
-        Ok(HostPort { host: Host::parse(host.trim())?, port })
+        Ok(HostPort { host: Host::parse(lex::trim(host))?, port })
     }
 
     /// The socket address, when the host is an address; `default_port` where no port is written.
@@ -117,6 +120,14 @@ impl fmt::Display for HostPort {
             None => write!(f, "{}", self.host),
         }
     }
+}
+
+/// Whether a resolver might take the name for an address in one of its old spellings (`127.1`, `0x7f000001`).
+fn looks_numeric(name: &str) -> bool {
+    let last = name.strip_suffix('.').unwrap_or(name).rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    last.bytes().all(|byte| byte.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn parse_port(digits: &str) -> Result<u16, UriError> {
@@ -144,8 +155,29 @@ mod tests {
     }
 
     #[test]
+    fn reads_three_colons_as_two() {
+        assert_eq!(Host::parse("[2001:db8:::192.0.2.1]"), Host::parse("[2001:db8::192.0.2.1]"));
+        assert!(Host::parse("[2001:db8::192.0.2.1]").is_ok());
+    }
+
+    #[test]
     fn refuses_what_is_no_host() {
-        for text in ["", "[2001:db8::1", "2001:db8::1", "host:", "host:0", "host:65536", "ho st", "[::1]x"] {
+        for text in [
+            "",
+            "[2001:db8::1",
+            "2001:db8::1",
+            "host:",
+            "host:0",
+            "host:65536",
+            "ho st",
+            "[::1]x",
+            "127.1",
+            "0x7f.0x1",
+            "256.1.1.1",
+            "[fe80::1%eth0]",
+            ".",
+            "h\u{a0}",
+        ] {
             assert!(HostPort::parse(text).is_err(), "{text}");
         }
     }

@@ -14,6 +14,8 @@ pub struct Message {
     pub(super) start: Start,
     pub(super) headers: Vec<HeaderSpan>,
     pub(super) body: Span,
+    /// Where the header lines end: the place of the empty line, when there is one.
+    pub(super) head_end: u32,
 }
 
 /// What the first line says.
@@ -38,6 +40,12 @@ impl Span {
 
     pub(super) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
+    }
+}
+
+impl HeaderSpan {
+    pub(super) fn is(&self, name: Name) -> bool {
+        self.known == Some(name)
     }
 }
 
@@ -155,11 +163,17 @@ impl Message {
         self.header()?.ok_or(HeaderError::Missing { name: H::NAME })
     }
 
-    /// Every value of a header, in order; lines with several values are split.
+    /// Every value of a header, in order; lines with several values are split, folded ones are unfolded.
+    ///
+    /// What is not UTF-8 is read as Latin-1.
     pub fn all<H: Header>(&self) -> impl Iterator<Item = Result<H, HeaderError>> {
         self.values(H::NAME, H::LIST).map(|span| {
-            let invalid = HeaderError::Invalid { name: H::NAME, reason: "it is not UTF-8" };
-            H::parse(lex::trim(self.text_of(span).ok_or(invalid)?))
+            let value = lex::read(self.slice(span));
+            if !lex::is_closed(&value) {
+                let reason = "a quoted string or angle bracket is not closed";
+                return Err(HeaderError::Invalid { name: H::NAME, reason });
+            }
+            H::parse(lex::trim(&value))
         })
     }
 
@@ -201,6 +215,7 @@ impl Message {
     }
 
     pub(super) fn lines(&self, name: Name) -> impl Iterator<Item = &HeaderSpan> {
+        let name = name.canonical();
         self.headers.iter().filter(move |header| match (name, header.known) {
             (Name::Other(text), None) => self.slice(header.name).eq_ignore_ascii_case(text.as_bytes()),
             (name, Some(known)) => name == known,
@@ -218,7 +233,7 @@ impl Message {
                 .chain(split)
                 .map(move |range| Span::new(start + range.start, start + range.end))
                 // An empty piece of a list means nothing ("a,,b"), but a header that is empty as a whole is a value.
-                .filter(move |span| !list || !lex::trim(self.text_of(*span).unwrap_or("?")).is_empty())
+                .filter(move |span| !list || !self.slice(*span).iter().copied().all(lex::is_lws))
         })
     }
 

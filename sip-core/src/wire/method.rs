@@ -24,33 +24,28 @@ pub enum Method {
 }
 
 impl Method {
-    /// The methods that have a name of their own here.
-    const KNOWN: [Method; 14] = [
-        Method::Invite,
-        Method::Ack,
-        Method::Bye,
-        Method::Cancel,
-        Method::Register,
-        Method::Options,
-        Method::Prack,
-        Method::Update,
-        Method::Info,
-        Method::Message,
-        Method::Subscribe,
-        Method::Notify,
-        Method::Refer,
-        Method::Publish,
-    ];
-
     /// The method that a token names, or `None` when it is not a token (RFC 3261 §25.1).
     pub fn parse(token: &[u8]) -> Option<Method> {
-        if let Some(known) = Method::KNOWN.iter().find(|method| method.as_str().as_bytes() == token) {
-            return Some(known.clone());
-        }
-        if token.is_empty() || !token.iter().copied().all(super::lex::is_token) {
-            return None;
-        }
-        std::str::from_utf8(token).ok().map(|text| Method::Other(text.into()))
+        Some(match token {
+            b"INVITE" => Method::Invite,
+            b"ACK" => Method::Ack,
+            b"BYE" => Method::Bye,
+            b"CANCEL" => Method::Cancel,
+            b"REGISTER" => Method::Register,
+            b"OPTIONS" => Method::Options,
+            b"PRACK" => Method::Prack,
+            b"UPDATE" => Method::Update,
+            b"INFO" => Method::Info,
+            b"MESSAGE" => Method::Message,
+            b"SUBSCRIBE" => Method::Subscribe,
+            b"NOTIFY" => Method::Notify,
+            b"REFER" => Method::Refer,
+            b"PUBLISH" => Method::Publish,
+            other => {
+                let text = std::str::from_utf8(other).ok().filter(|text| super::lex::is_token_text(text))?;
+                Method::Other(text.into())
+            }
+        })
     }
 
     /// As written on the wire.

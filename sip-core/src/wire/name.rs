@@ -23,9 +23,13 @@ macro_rules! names {
                         _ => None,
                     };
                 }
+                let first = bytes.first()? | 0x20;
                 match bytes.len() {
                     $($length => {
-                        $(if bytes.eq_ignore_ascii_case($canonical.as_bytes()) {
+                        $(if first == const { $canonical.as_bytes()[0] | 0x20 }
+                            && (bytes == $canonical.as_bytes()
+                                || bytes.eq_ignore_ascii_case($canonical.as_bytes()))
+                        {
                             return Some(Name::$variant);
                         })*
                         None
@@ -141,11 +145,21 @@ names! {
     }
 }
 
+impl Name {
+    /// `Other` of a known name's spelling is that name, so that a name that becomes known here stays what it was for its users.
+    pub(super) fn canonical(self) -> Name {
+        match self {
+            Name::Other(text) => Name::known(text.as_bytes()).unwrap_or(self),
+            known => known,
+        }
+    }
+}
+
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
+        match (self.canonical(), other.canonical()) {
             (Name::Other(one), Name::Other(two)) => one.eq_ignore_ascii_case(two),
-            (one, two) => std::mem::discriminant(one) == std::mem::discriminant(two),
+            (one, two) => std::mem::discriminant(&one) == std::mem::discriminant(&two),
         }
     }
 }
@@ -183,5 +197,6 @@ mod tests {
         }
         assert_eq!(Name::Other("x-odd"), Name::Other("X-Odd"));
         assert_ne!(Name::Other("x-odd"), Name::Via);
+        assert_eq!(Name::Other("via"), Name::Via);
     }
 }

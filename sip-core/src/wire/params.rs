@@ -47,10 +47,23 @@ impl Params {
         self.value(name).map(lex::unquote)
     }
 
-    /// Sets the parameter, in its old place when it was there.
+    /// Sets the parameter, in its old place when it was there; a second one of that name goes, so that nobody reads it instead.
+    ///
+    /// The value is written as it stands: what is no token is quoted by the caller.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
+        let mut place = None;
+        let mut at = 0;
+        self.0.retain(|(own, _)| {
+            let same = own.eq_ignore_ascii_case(name);
+            let keep = !same || place.is_none();
+            if same && place.is_none() {
+                place = Some(at);
+            }
+            at += usize::from(keep);
+            keep
+        });
         let value = value.map(str::to_owned);
-        match self.0.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
+        match place.and_then(|place| self.0.get_mut(place)) {
             Some((_, old)) => *old = value,
             None => self.0.push((name.to_owned(), value)),
         }
@@ -87,5 +100,27 @@ impl fmt::Display for Params {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes() {
+        let params = Params::parse(" a = 1 ;b;;c=\"x;y\" ; d=");
+        assert_eq!(params.to_string(), ";a=1;b;c=\"x;y\";d=");
+        assert_eq!((params.value("A"), params.value("b"), params.has("B")), (Some("1"), None, true));
+        assert_eq!(params.unquoted("c").as_deref(), Some("x;y"));
+    }
+
+    #[test]
+    fn set_leaves_one_of_the_name() {
+        let mut params = Params::parse("x;received=1;y;RECEIVED=2");
+        params.set("received", Some("3"));
+        assert_eq!(params.to_string(), ";x;received=3;y");
+        params.remove("received");
+        assert_eq!(params.to_string(), ";x;y");
     }
 }

@@ -69,7 +69,7 @@ impl SipUri {
     pub fn new(user: Option<&str>, host_port: HostPort) -> SipUri {
         SipUri {
             secure: false,
-            user: user.map(escape_user),
+            user: user.filter(|user| !user.is_empty()).map(escape_user),
             password: None,
             host_port,
             params: Params::default(),
@@ -216,7 +216,9 @@ fn parse_sip(secure: bool, rest: &str) -> Result<SipUri, UriError> {
     };
     let (user, password) =
         match user_info.map(|info| info.split_once(':').map_or((info, None), |(u, p)| (u, Some(p)))) {
-            Some((user, password)) if is_user(user) => (Some(user.to_owned()), password.map(str::to_owned)),
+            Some((user, password)) if is_user(user) && password.is_none_or(is_password) => {
+                (Some(user.to_owned()), password.map(str::to_owned))
+            }
             Some(_) => return Err(UriError::User),
             None => (None, None),
         };
@@ -248,6 +250,10 @@ fn parse_tel(rest: &str) -> Result<TelUri, UriError> {
 /// Unreserved, escaped and user-unreserved characters (RFC 3261 §25.1); `#` is tolerated because phones dial it.
 fn is_user(user: &str) -> bool {
     !user.is_empty() && user.bytes().all(is_user_byte)
+}
+
+fn is_password(password: &str) -> bool {
+    password.bytes().all(|byte| is_user_byte(byte) || byte == b':')
 }
 
 fn is_user_byte(byte: u8) -> bool {

@@ -43,7 +43,8 @@ impl Via {
 
     /// The source port that a server noted (RFC 3581 §4).
     pub fn rport(&self) -> Option<u16> {
-        self.params.value("rport")?.parse().ok()
+        let digits = self.params.value("rport")?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
     }
 
     /// Whether the client asked for symmetric response routing.

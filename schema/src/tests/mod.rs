@@ -1,0 +1,6 @@
+//! What every store must do, run on both databases.
+
+mod contract;
+mod feed;
+mod fixtures;
+mod writer;

@@ -1,0 +1,394 @@
+//! New requests: who may ask what of us, and where it leads.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use registrar::{Admission, Kind as AskAs, Step};
+use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
+use sip_core::core::Token;
+use sip_core::flow::Flow;
+use sip_core::transaction::ServerId;
+use sip_core::wire::header::PAssertedIdentity;
+use sip_core::wire::{Builder, HeaderError, Message, Method, Name, StatusCode, Uri};
+
+use crate::call_table::result_of;
+use crate::core::{ProxyCore, Question};
+use crate::fork::{Fork, Kind};
+use crate::forward::{Attempt, Forwarding, Keep};
+use crate::path::Path;
+use crate::refusal::Refusal;
+use crate::resolve::{Caller, Destination, Domain, domain_of, resolve};
+use crate::target::{Target, of_bindings, of_translators};
+use crate::telemetry;
+use crate::validate::{Valid, is_known, max_breadth, validate};
+
+impl ProxyCore {
+    /// Takes a new request, which is answered or forwarded.
+    pub(crate) fn request(&mut self, now: Instant, server: ServerId, request: Message, flow: Flow) {
+        let Some(method) = request.method().cloned() else { return };
+        telemetry::request(&method);
+        if let Err(refusal) = self.take(now, server, &method, &request, flow) {
+            self.refuse(now, server, &method, &request, refusal);
+        }
+    }
+
+    /// Answers for ourselves.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        method: &Method,
+        request: &Message,
+        refusal: Refusal,
+    ) {
+        let status = refusal.status;
+        // A challenge is no event: every call begins with one.
+        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
+            let call_id = request.call_id().unwrap_or_default();
+            let reason = if refusal.reason.is_empty() { status.reason() } else { refusal.reason };
+            tracing::info!(call_id, %method, uri = request.request_uri_text(), status = status.code(), reason, "refused");
+        }
+        let response = self.own_response(request, refusal);
+        self.respond(now, server, response);
+    }
+
+    /// A response of our own.
+    pub(crate) fn own_response(&mut self, request: &Message, refusal: Refusal) -> Message {
+        let reason = (!refusal.reason.is_empty()).then_some(refusal.reason);
+        let tag = self.ids.tag();
+        let mut builder = Builder::response_to(request, refusal.status, reason, Some(&tag));
+        for (name, value) in refusal.headers {
+            builder = builder.header(name, value);
+        }
+        let server = Some(&self.settings.user_agent).filter(|agent| !agent.is_empty());
+        builder.header_if(Name::Server, server).finish()
+    }
+
+    pub(crate) fn respond(&mut self, now: Instant, server: ServerId, response: Message) {
+        if let Some(status) = response.status().filter(|status| status.is_final()) {
+            telemetry::response(status);
+        }
+        self.layer.respond(now, server, response);
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        method: &Method,
+        request: &Message,
+        flow: Flow,
+    ) -> Result<(), Refusal> {
+        let valid = validate(request)?;
+        let path = Path::of(request, &flow, &self.settings)?;
+        // A dialog that we once admitted goes by its Route alone.
+        if path.signed && request.to_tag().is_some() {
+            return self.in_dialog(now, server, method, &valid, &path, flow);
+        }
+        let uri = path.uri().map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "Malformed Request-URI"))?;
+        let domain = domain_of(&uri, &flow, &self.directory, &self.settings);
+        let Some(domain) = domain.filter(|_| !path.has_routes) else {
+            telemetry::dropped("relay");
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "Relaying Denied"));
+        };
+        if *method == Method::Register {
+            return self.register(now, server, request, &flow);
+        }
+        if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
+            self.options(now, server, request);
+            return Ok(());
+        }
+        if uri.user().is_none() {
+            return Err(match is_known(method) {
+                true => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "").with(Name::Allow, OWN_METHODS),
+                false => Refusal::new(StatusCode::NOT_IMPLEMENTED, ""),
+            });
+        }
+        if self.draining && *method == Method::Invite {
+            return Err(Refusal::later("Going Down", self.settings.limits.retry_after));
+        }
+        let caller = self.admit(now, request, &flow)?;
+        let call = NewCall { server, method, valid: &valid, message: &path.message, flow, uri: &uri };
+        let routed = self.route(now, &call, &caller, &domain);
+        if let (Err(refusal), Caller::Line(line), Method::Invite) = (&routed, &caller, method) {
+            self.write_refused_call(now, line, &uri, refusal);
+        }
+        routed
+    }
+
+    /// Who sends an out-of-dialog request.
+    fn admit(&mut self, now: Instant, request: &Message, flow: &Flow) -> Result<Caller, Refusal> {
+        if self.settings.is_translator(flow) {
+            return Ok(Caller::Trunk);
+        }
+        let unix_now = self.clock.unix(now);
+        match self.gatekeeper.admit(unix_now, request, flow, AskAs::Proxy, &mut self.ids) {
+            Admission::Admitted(line) => Ok(Caller::Line(line)),
+            Admission::Challenged(challenges) => {
+                Err(Refusal::challenge(StatusCode::PROXY_AUTHENTICATION_REQUIRED, &challenges))
+            }
+            Admission::Refused(status, reason) => Err(Refusal::new(status, reason)),
+        }
+    }
+
+    fn route(
+        &mut self,
+        now: Instant,
+        call: &NewCall<'_>,
+        caller: &Caller,
+        domain: &Domain,
+    ) -> Result<(), Refusal> {
+        let max_forwards = call.valid.max_forwards.ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS, ""))?;
+        let breadth = max_breadth(call.message)?;
+        let destination = resolve(caller, domain, call.uri, &self.directory, &self.settings)?;
+        let is_invite = *call.method == Method::Invite;
+        let (kind, groups, callee) = match &destination {
+            Destination::Line(line) => {
+                let bindings = self.locations.lookup(line.id, self.clock.unix(now));
+                let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth as usize);
+                if groups.is_empty() {
+                    return Err(Refusal::new(StatusCode::TEMPORARILY_UNAVAILABLE, "Not Registered"));
+                }
+                (Kind::Phones, groups, line.auth_user.clone())
+            }
+            Destination::Outside(number) => {
+                self.next_translator = self.next_translator.wrapping_add(1);
+                let groups = of_translators(number, self.next_translator, &call.flow, &self.settings);
+                if groups.is_empty() {
+                    return Err(Refusal::later("No Translator Available", self.settings.limits.retry_after));
+                }
+                (Kind::Gateways, groups, number.clone())
+            }
+        };
+        let attempt = is_invite.then(|| {
+            let keep = match (caller, kind) {
+                (Caller::Trunk, _) => Keep::Never,
+                (Caller::Line(_), Kind::Phones) => Keep::Always,
+                (Caller::Line(_), Kind::Gateways) => Keep::IfUnheard,
+            };
+            let direction = if kind == Kind::Phones { Direction::Internal } else { Direction::Outbound };
+            let record = match caller {
+                Caller::Line(line) => Some(self.new_record(now, line, call.uri, direction)),
+                Caller::Trunk => None,
+            };
+            Attempt { record, keep }
+        });
+        if is_invite {
+            let from = match caller {
+                Caller::Line(line) => line.auth_user.as_str(),
+                Caller::Trunk => "trunk",
+            };
+            let call_id = call.message.call_id().unwrap_or_default();
+            let targets: usize = groups.iter().map(Vec::len).sum();
+            tracing::info!(call_id, from, to = %callee, targets, "call");
+        }
+        let widest = groups.iter().map(Vec::len).max().unwrap_or(1).max(1) as u32;
+        let base = self.prepare(call.message, caller, max_forwards)?;
+        let fork = Fork::new(is_invite, kind, groups, self.settings.timers.clone());
+        self.forward(
+            now,
+            Forwarding {
+                server: call.server,
+                base,
+                flow: call.flow,
+                fork,
+                hash: call.valid.hash,
+                record_route: makes_dialog(call.method),
+                breadth: Some(breadth / widest).filter(|_| widest > 1 || call.message.has(Name::MaxBreadth)),
+                attempt,
+            },
+        )
+    }
+
+    /// A request of a dialog that we are in: no new authentication, and no other way than its Route.
+    fn in_dialog(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        method: &Method,
+        valid: &Valid,
+        path: &Path,
+        flow: Flow,
+    ) -> Result<(), Refusal> {
+        let max_forwards = valid.max_forwards.ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS, ""))?;
+        let (message, next) = path
+            .next(&flow, &self.settings)
+            .ok_or(Refusal::new(StatusCode::SERVER_INTERNAL_ERROR, "Next Hop Unresolved"))?;
+        match method {
+            Method::Bye => {
+                if let Some(record) = self.calls.ended(self.unix_ms(now), &message) {
+                    self.write_record(record);
+                }
+                tracing::info!(call_id = message.call_id().unwrap_or_default(), "call ends");
+            }
+            _ => self.calls.touch(now, &message),
+        }
+        let trusted = self.settings.is_translator(&next);
+        let base = match self.settings.is_translator(&flow) {
+            true => self.prepare(&message, &Caller::Trunk, max_forwards)?,
+            false => self.prepare_untrusted(&message, max_forwards),
+        };
+        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted };
+        let fork = Fork::new(
+            *method == Method::Invite,
+            Kind::Phones,
+            vec![vec![target]],
+            self.settings.timers.clone(),
+        );
+        self.forward(
+            now,
+            Forwarding {
+                server,
+                base,
+                flow,
+                fork,
+                hash: valid.hash,
+                record_route: false,
+                breadth: None,
+                attempt: None,
+            },
+        )
+    }
+
+    fn register(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        request: &Message,
+        flow: &Flow,
+    ) -> Result<(), Refusal> {
+        let unix_now = self.clock.unix(now);
+        let line = match self.gatekeeper.admit(unix_now, request, flow, AskAs::Server, &mut self.ids) {
+            Admission::Admitted(line) => line,
+            Admission::Challenged(challenges) => {
+                return Err(Refusal::challenge(StatusCode::UNAUTHORIZED, &challenges));
+            }
+            Admission::Refused(status, reason) => return Err(Refusal::new(status, reason)),
+        };
+        if !self.is_aor(&request.to()?.uri, &line, flow) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "Not Your Address-Of-Record"));
+        }
+        match self.registrar.register(unix_now, server, request, flow, &line, &mut self.ids) {
+            Step::Respond(response) => self.respond(now, server, response),
+            Step::Save(token, changes) => self.ask(Token(token), Question::Save(changes)),
+        }
+        Ok(())
+    }
+
+    /// Whether a To names the line: its extension at its site's domain or at the platform, or its authentication user there.
+    fn is_aor(&self, uri: &Uri, line: &Line, flow: &Flow) -> bool {
+        let user = uri.user();
+        let is_extension = user.as_deref() == Some(line.extension.as_str());
+        let is_auth_user = user.as_deref() == Some(line.auth_user.as_str());
+        match domain_of(uri, flow, &self.directory, &self.settings) {
+            Some(Domain::Site(site)) => site.id == line.site && (is_extension || is_auth_user),
+            Some(Domain::Platform) => is_extension || is_auth_user,
+            None => false,
+        }
+    }
+
+    /// RFC 3261 §11.2, for ourselves.
+    fn options(&mut self, now: Instant, server: ServerId, request: &Message) {
+        let answer = Refusal::new(StatusCode::OK, "")
+            .with(Name::Allow, OWN_METHODS)
+            .with(Name::Accept, "application/sdp")
+            .with(Name::Supported, "path");
+        let response = self.own_response(request, answer);
+        self.respond(now, server, response);
+    }
+
+    /// The request as every branch gets it: our credentials taken out, and the identity that we vouch for put in (RFC 3325 §5).
+    fn prepare(&self, message: &Message, caller: &Caller, max_forwards: u32) -> Result<Message, HeaderError> {
+        match caller {
+            Caller::Trunk => Ok(message.edit().set(Name::MaxForwards, max_forwards).finish()),
+            Caller::Line(line) => {
+                let mut edit = message.edit();
+                edit.set(Name::MaxForwards, max_forwards)
+                    .remove(Name::ProxyAuthorization)
+                    .remove(Name::PPreferredIdentity)
+                    .remove(Name::PAssertedIdentity);
+                if let Some(identity) = self.identity(line) {
+                    edit.append(Name::PAssertedIdentity, identity);
+                }
+                Ok(edit.finish())
+            }
+        }
+    }
+
+    /// The same for a request in a dialog, whose sender did not authenticate again.
+    pub(crate) fn prepare_untrusted(&self, message: &Message, max_forwards: u32) -> Message {
+        message
+            .edit()
+            .set(Name::MaxForwards, max_forwards)
+            .remove(Name::ProxyAuthorization)
+            .remove(Name::PPreferredIdentity)
+            .remove(Name::PAssertedIdentity)
+            .finish()
+    }
+
+    fn identity(&self, line: &Line) -> Option<PAssertedIdentity> {
+        let site = self.directory.site(line.site)?;
+        let uri = format!("sip:{}@{}", line.extension, site.domain).parse::<Uri>().ok()?;
+        Some(PAssertedIdentity(sip_core::wire::header::NameAddr::new(uri)))
+    }
+
+    fn new_record(&self, now: Instant, line: &Arc<Line>, uri: &Uri, direction: Direction) -> CallRecord {
+        let domain = self.directory.site(line.site).map(|site| site.domain.clone()).unwrap_or_default();
+        // As dialled; what cannot be dialled is shortened.
+        let callee = uri.user().map_or_else(|| uri.to_string(), |user| user.into_owned());
+        CallRecord {
+            id: String::new(),
+            node: self.settings.node.clone(),
+            started_at: self.unix_ms(now),
+            answered_at: None,
+            ended_at: None,
+            caller: format!("{}@{domain}", line.extension),
+            callee: callee.chars().filter(|c| !c.is_control()).take(128).collect(),
+            direction,
+            line: Some(line.id),
+            trunk: None,
+            result: CallResult::Failed,
+            status: None,
+            reason: String::new(),
+            ended_by: None,
+            media: serde_json::Value::Null,
+        }
+    }
+
+    /// A call that went nowhere leaves a record, too.
+    fn write_refused_call(&mut self, now: Instant, line: &Arc<Line>, uri: &Uri, refusal: &Refusal) {
+        let is_outside = crate::dial_plan::dialled(uri)
+            .is_some_and(|number| self.settings.dial_plan.external(&number).is_some());
+        let direction = if is_outside { Direction::Outbound } else { Direction::Internal };
+        let record = self.new_record(now, line, uri, direction);
+        let reason = if refusal.reason.is_empty() { refusal.status.reason() } else { refusal.reason };
+        let record = CallRecord {
+            id: self.ids.call_id(),
+            ended_at: Some(record.started_at),
+            result: result_of(refusal.status),
+            status: Some(refusal.status.code()),
+            reason: reason.to_owned(),
+            ended_by: Some(EndedBy::Platform),
+            ..record
+        };
+        self.write_record(record);
+    }
+}
+
+/// What is known of a new request when it is routed.
+struct NewCall<'a> {
+    server: ServerId,
+    method: &'a Method,
+    valid: &'a Valid,
+    message: &'a Message,
+    flow: Flow,
+    uri: &'a Uri,
+}
+
+/// Whether a request outside a dialog can begin one, so that we want to stay in it (RFC 3261 §16.6, step 4).
+fn makes_dialog(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+}
+
+/// What we take for ourselves.
+const OWN_METHODS: &str = "REGISTER, OPTIONS";

@@ -1,0 +1,204 @@
+//! The core of the role `registrar-proxy`: takes inputs, runs the layers under it, and hands out what they want done.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use registrar::{Gatekeeper, Locations, Registrar};
+use schema::{CallRecord, Change, Directory, SaveError};
+use sip_core::auth::{Digest, DigestSettings};
+use sip_core::clock::WallClock;
+use sip_core::core::{Core, Input, Output, TimerId, Token};
+use sip_core::ids::IdSource;
+use sip_core::transaction::{self, ClientId, Event, Layer, ServerId};
+
+use crate::call_table::CallTable;
+use crate::forward::Context;
+use crate::settings::Settings;
+use crate::telemetry;
+
+/// What the core asks of the world.
+#[derive(Debug)]
+pub enum Question {
+    /// Put these changes on disk, together.
+    Save(Vec<Change>),
+}
+
+/// What the world replies.
+#[derive(Debug)]
+pub enum Answer {
+    /// What became of [`Question::Save`].
+    Saved(Result<(), SaveError>),
+}
+
+/// Everything that the workers of the role share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The policy.
+    pub settings: Arc<Settings>,
+    /// Sites, lines, numbers, routes.
+    pub directory: Arc<Directory>,
+    /// Where each line can be reached.
+    pub locations: Arc<Locations>,
+}
+
+/// Registrar and stateful proxy (RFC 3261 §10.3, §16) of one worker.
+#[derive(Debug)]
+pub struct ProxyCore {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) locations: Arc<Locations>,
+    pub(crate) layer: Layer,
+    pub(crate) registrar: Registrar,
+    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) ids: IdSource,
+    pub(crate) clock: WallClock,
+    pub(crate) contexts: HashMap<u64, Context>,
+    pub(crate) by_server: HashMap<ServerId, u64>,
+    pub(crate) by_client: HashMap<ClientId, (u64, usize)>,
+    pub(crate) next_context: u64,
+    pub(crate) next_translator: usize,
+    pub(crate) calls: CallTable,
+    pub(crate) draining: bool,
+    sweep_at: Option<Instant>,
+    next_record: u64,
+    outputs: VecDeque<Output<Question>>,
+}
+
+impl ProxyCore {
+    /// The core of one worker. `digest` must be of the realm in the settings; `clock` tells what time it is.
+    pub fn new(shared: Shared, digest: DigestSettings, ids: IdSource, clock: WallClock) -> ProxyCore {
+        let Shared { settings, directory, locations } = shared;
+        let algorithms = settings.registrar.algorithms.clone();
+        ProxyCore {
+            layer: Layer::new(settings.transactions.clone()),
+            registrar: Registrar::new(settings.registrar.clone(), Arc::clone(&locations)),
+            gatekeeper: Gatekeeper::new(Digest::new(digest), algorithms, Arc::clone(&directory)),
+            ids,
+            clock,
+            contexts: HashMap::new(),
+            by_server: HashMap::new(),
+            by_client: HashMap::new(),
+            next_context: FIRST_CONTEXT,
+            next_translator: 0,
+            calls: CallTable::new(settings.limits.max_calls, settings.limits.lost_call),
+            draining: false,
+            sweep_at: None,
+            next_record: 0,
+            outputs: VecDeque::new(),
+            settings,
+            directory,
+            locations,
+        }
+    }
+
+    pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
+        i64::try_from(self.clock.unix(now).as_millis()).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn ask(&mut self, token: Token, question: Question) {
+        self.outputs.push_back(Output::Ask(token, question));
+    }
+
+    pub(crate) fn set_timer(&mut self, timer: TimerId, at: Option<Instant>) {
+        self.outputs.push_back(Output::SetTimer(timer, at));
+    }
+
+    /// Sends a call record to the store. The store keeps it while the database is away, so there is nothing to do about the answer.
+    pub(crate) fn write_record(&mut self, record: CallRecord) {
+        self.next_record += 1;
+        self.ask(Token(RECORD | self.next_record), Question::Save(vec![Change::AddCallRecord(record)]));
+    }
+
+    fn answered(&mut self, now: Instant, token: Token, Answer::Saved(result): Answer) {
+        if token.0 & RECORD != 0 {
+            if let Err(error) = result {
+                telemetry::record_lost();
+                tracing::error!(%error, "a call record could not be saved");
+            }
+            return;
+        }
+        let answer = self.registrar.saved(self.clock.unix(now), token.0, result, &mut self.ids);
+        if let Some((server, response)) = answer {
+            self.respond(now, server, response);
+        }
+    }
+
+    /// Passes on what the transaction layer wants, until it wants nothing more.
+    fn run(&mut self, now: Instant) {
+        while let Some(output) = self.layer.poll_output() {
+            match output {
+                transaction::Output::Transmit(transmit) => self.outputs.push_back(Output::Transmit(transmit)),
+                transaction::Output::SetTimer(timer, at) => self.set_timer(timer, at),
+                transaction::Output::Event(event) => self.event(now, event),
+            }
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { server, request, flow } => self.request(now, server, request, flow),
+            Event::Cancelled { server, cancel } => self.cancelled(now, server, &cancel),
+            Event::Ack { request, flow } => self.ack(&request, flow),
+            Event::Response { client, response, .. } => self.response(now, client, &response),
+            Event::ClientFailed { client, failure } => self.client_failed(now, client, failure),
+            Event::ClientEnded { client } => self.client_ended(client),
+            Event::ServerEnded { server } => self.server_ended(server),
+            // What is still owed upstream is retransmitted or given up by the layer.
+            Event::ServerFailed { failure, .. } => tracing::debug!(?failure, "a response found no taker"),
+            // RFC 6026 §8.9: a response that belongs to nothing is not forwarded.
+            Event::Stray { response, flow } => {
+                telemetry::dropped("stray_response");
+                tracing::debug!(?response, %flow, "a stray response was dropped");
+            }
+        }
+    }
+
+    fn rearm_sweep(&mut self) {
+        let at = self.calls.next_deadline();
+        if at != self.sweep_at {
+            self.sweep_at = at;
+            self.set_timer(SWEEP, at);
+        }
+    }
+}
+
+impl Core for ProxyCore {
+    type Question = Question;
+    type Answer = Answer;
+
+    fn handle_input(&mut self, now: Instant, input: Input<Answer>) {
+        match input {
+            Input::Received { flow, bytes } => self.layer.receive(now, flow, bytes),
+            Input::TransmitFailed(id) => self.layer.transmit_failed(now, id),
+            Input::ConnectionClosed(connection) => self.layer.connection_closed(now, connection),
+            Input::Timer(id) if Layer::owns_timer(id) => self.layer.timer(now, id),
+            Input::Timer(SWEEP) => {
+                self.sweep_at = None;
+                for record in self.calls.lost(now, self.unix_ms(now)) {
+                    tracing::warn!(caller = %record.caller, callee = %record.callee, "a call is closed as lost");
+                    self.write_record(record);
+                }
+            }
+            Input::Timer(id) => self.tick(now, id),
+            Input::Answer(token, answer) => self.answered(now, token, answer),
+            Input::Drain => self.draining = true,
+        }
+        self.run(now);
+        self.rearm_sweep();
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Question>> {
+        self.outputs.pop_front()
+    }
+
+    fn active(&self) -> usize {
+        self.layer.active() + self.calls.len()
+    }
+}
+
+/// The timer of the call table; contexts number theirs from one on.
+const SWEEP: TimerId = TimerId(0);
+const FIRST_CONTEXT: u64 = 1;
+/// Marks the tokens of call records; the registrar's are small.
+const RECORD: u64 = 1 << 63;

@@ -1,0 +1,263 @@
+use sip_core::flow::{Flow, Transport};
+use sip_core::wire::{Builder, Name};
+
+use super::*;
+
+/// A fork with a hand-moved clock that writes down what it wants.
+struct Bench {
+    fork: Fork,
+    start: Instant,
+    now: Instant,
+}
+
+impl Bench {
+    /// Groups by their sizes.
+    fn new(invite: bool, kind: Kind, groups: &[usize]) -> Bench {
+        let (local, remote) = ("[::1]:5060".parse().unwrap(), "[::1]:6000".parse().unwrap());
+        let flow = Flow { transport: Transport::Udp, local, remote, connection: None };
+        let target = Target { uri: None, routes: Vec::new(), flow, trusted: false };
+        let groups = groups.iter().map(|size| vec![target.clone(); *size]).collect();
+        let now = Instant::now();
+        Bench { fork: Fork::new(invite, kind, groups, Timers::default()), start: now, now }
+    }
+
+    fn phones(groups: &[usize]) -> Bench {
+        Bench::new(true, Kind::Phones, groups)
+    }
+
+    fn start(&mut self) -> String {
+        words(self.fork.start(self.now))
+    }
+
+    fn response(&mut self, branch: usize, code: u16) -> String {
+        let status = StatusCode::new(code).unwrap();
+        words(self.fork.response(self.now, branch, Builder::response(status, None).finish()))
+    }
+
+    fn failed(&mut self, branch: usize, failure: Failure) -> String {
+        words(self.fork.failed(self.now, branch, failure))
+    }
+
+    fn cancel(&mut self) -> String {
+        words(self.fork.cancel(self.now, None))
+    }
+
+    /// Moves to the next deadline; tells the seconds since the start and what happens.
+    fn wait(&mut self) -> String {
+        let deadline = self.fork.deadline().unwrap();
+        assert!(deadline >= self.now);
+        self.now = deadline;
+        let seconds = (self.now - self.start).as_secs();
+        format!("{seconds}s {}", words(self.fork.tick(self.now)))
+    }
+}
+
+fn words(actions: Vec<Action>) -> String {
+    let words: Vec<String> = actions
+        .iter()
+        .map(|action| match action {
+            Action::Send(branch) => format!("send {branch}"),
+            Action::Cancel(branch, Some(reason)) => format!("cancel {branch} {}", reason.cause.unwrap_or(0)),
+            Action::Cancel(branch, None) => format!("cancel {branch}"),
+            Action::Provisional(response) => format!("pass {}", response.status().unwrap()),
+            Action::Success(branch, response) => format!("pass {} of {branch}", response.status().unwrap()),
+            Action::Finish(Outcome::Response(response)) => format!("end {}", response.status().unwrap()),
+            Action::Finish(Outcome::Local(status, _)) => format!("end own {status}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+#[test]
+fn one_phone_answers() {
+    let mut bench = Bench::phones(&[1]);
+    assert_eq!(bench.start(), "send 0");
+    assert_eq!(bench.response(0, 100), "");
+    assert_eq!(bench.response(0, 180), "pass 180");
+    assert_eq!(bench.response(0, 200), "pass 200 of 0");
+    assert_eq!(bench.response(0, 200), "pass 200 of 0");
+    assert_eq!(bench.fork.deadline(), None);
+}
+
+#[test]
+fn the_first_of_several_to_answer_wins() {
+    let mut bench = Bench::phones(&[3, 1]);
+    assert_eq!(bench.start(), "send 0, send 1, send 2");
+    bench.response(1, 180);
+    assert_eq!(bench.response(2, 486), "");
+    assert_eq!(bench.response(0, 200), "pass 200 of 0, cancel 1 200");
+    assert_eq!(bench.response(1, 487), "");
+    // One that crossed the CANCEL goes upstream as well.
+    assert_eq!(bench.response(1, 200), "pass 200 of 1");
+}
+
+#[test]
+fn lower_preference_is_tried_after_failure_and_after_a_while() {
+    let mut bench = Bench::phones(&[1, 1, 1]);
+    assert_eq!(bench.start(), "send 0");
+    assert_eq!(bench.response(0, 486), "send 1");
+    bench.response(1, 180);
+    assert_eq!(bench.wait(), "30s cancel 1 408, send 2");
+    assert_eq!(bench.response(1, 487), "");
+    bench.response(2, 180);
+    assert_eq!(bench.response(2, 404), "end 486");
+}
+
+#[test]
+fn the_best_response_is_awaited() {
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    assert_eq!(bench.response(0, 404), "");
+    assert_eq!(bench.response(1, 302), "end 302");
+}
+
+#[test]
+fn a_6xx_ends_it_for_all() {
+    let mut bench = Bench::phones(&[2, 1]);
+    bench.start();
+    bench.response(1, 180);
+    assert_eq!(bench.response(0, 603), "cancel 1 603");
+    assert_eq!(bench.response(1, 487), "end 603");
+}
+
+#[test]
+fn a_503_of_a_phone_is_not_ours() {
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    assert_eq!(bench.response(0, 503), "end own 500");
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    assert_eq!(bench.failed(0, Failure::Transport), "end own 500");
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    bench.response(0, 503);
+    assert_eq!(bench.failed(1, Failure::TimedOut), "end own 408");
+}
+
+#[test]
+fn the_caller_cancels() {
+    let mut bench = Bench::phones(&[2, 1]);
+    bench.start();
+    bench.response(0, 180);
+    assert_eq!(bench.cancel(), "cancel 0, cancel 1");
+    assert_eq!(bench.cancel(), "");
+    assert_eq!(bench.response(0, 180), "");
+    assert_eq!(bench.response(0, 487), "");
+    assert_eq!(bench.response(1, 486), "end own 487");
+    // And one that never ends.
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    bench.response(0, 180);
+    bench.cancel();
+    assert_eq!(bench.wait(), "32s end own 487");
+    assert_eq!(bench.response(0, 200), "pass 200 of 0");
+}
+
+#[test]
+fn an_answer_that_crosses_the_cancel_wins() {
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    bench.response(0, 180);
+    bench.response(1, 180);
+    assert_eq!(bench.cancel(), "cancel 0, cancel 1");
+    assert_eq!(bench.response(0, 200), "pass 200 of 0");
+    assert_eq!(bench.response(1, 487), "");
+    assert_eq!(bench.fork.deadline(), None);
+}
+
+#[test]
+fn nobody_answers() {
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    bench.response(0, 180);
+    assert_eq!(bench.wait(), "180s cancel 0 408");
+    assert_eq!(bench.response(0, 487), "end own 408");
+}
+
+#[test]
+fn timer_c_is_reset_by_news() {
+    let mut bench = Bench::phones(&[1]);
+    bench.fork.timers.ring = Duration::from_secs(3600);
+    bench.start();
+    bench.now += Duration::from_secs(100);
+    bench.response(0, 180);
+    bench.now += Duration::from_secs(100);
+    bench.response(0, 100);
+    assert_eq!(bench.wait(), "285s cancel 0 408");
+    assert_eq!(bench.wait(), "317s end own 408");
+}
+
+#[test]
+fn other_requests_are_not_cancelled() {
+    let mut bench = Bench::new(false, Kind::Phones, &[2, 1]);
+    assert_eq!(bench.start(), "send 0, send 1");
+    assert_eq!(bench.fork.deadline(), None);
+    assert_eq!(bench.response(0, 200), "pass 200 of 0");
+    assert_eq!(bench.response(1, 200), "");
+    let mut bench = Bench::new(false, Kind::Phones, &[1, 1]);
+    bench.start();
+    assert_eq!(bench.failed(0, Failure::TimedOut), "send 1");
+    assert_eq!(bench.failed(1, Failure::TimedOut), "end own 408");
+}
+
+#[test]
+fn translators_stand_in_for_each_other() {
+    let gateways = || Bench::new(true, Kind::Gateways, &[1, 1, 1]);
+    let mut bench = gateways();
+    assert_eq!(bench.start(), "send 0");
+    assert_eq!(bench.response(0, 503), "send 1");
+    assert_eq!(bench.wait(), "4s cancel 1, send 2");
+    assert_eq!(bench.response(2, 100), "");
+    assert_eq!(bench.response(2, 486), "end 486");
+    assert!(bench.fork.was_heard());
+    // A clear answer is an answer.
+    let mut bench = gateways();
+    bench.start();
+    assert_eq!(bench.response(0, 404), "end 404");
+    // They are of one house, so their 503 is ours.
+    let mut bench = gateways();
+    bench.start();
+    bench.response(0, 503);
+    bench.response(1, 503);
+    assert_eq!(bench.response(2, 503), "end 503");
+    let mut bench = gateways();
+    bench.start();
+    bench.failed(0, Failure::Transport);
+    assert_eq!(bench.wait(), "4s cancel 1, send 2");
+    assert_eq!(bench.wait(), "8s cancel 2, end own 503");
+    assert!(!bench.fork.was_heard());
+    // One that woke up too late is still answered for.
+    assert_eq!(bench.response(2, 200), "pass 200 of 2");
+}
+
+#[test]
+fn a_translator_that_works_is_given_time() {
+    let mut bench = Bench::new(true, Kind::Gateways, &[1, 1]);
+    bench.start();
+    bench.response(0, 100);
+    assert_eq!(bench.wait(), "180s cancel 0 408");
+    assert_eq!(bench.response(0, 487), "end own 408");
+}
+
+#[test]
+fn nothing_to_try_is_an_end() {
+    assert_eq!(Bench::phones(&[]).start(), "end own 480");
+}
+
+#[test]
+fn challenges_are_put_together() {
+    let challenge = |status, name, value: &str| Builder::response(status, None).header(name, value).finish();
+    let mut bench = Bench::phones(&[3]);
+    bench.start();
+    let first = challenge(StatusCode::UNAUTHORIZED, Name::WwwAuthenticate, "Digest realm=\"a\"");
+    let second =
+        challenge(StatusCode::PROXY_AUTHENTICATION_REQUIRED, Name::ProxyAuthenticate, "Digest realm=\"b\"");
+    assert!(bench.fork.response(bench.now, 0, first).is_empty());
+    assert!(bench.fork.response(bench.now, 1, second).is_empty());
+    bench.response(2, 180);
+    let actions = bench.fork.response(bench.now, 2, Builder::response(StatusCode::BUSY_HERE, None).finish());
+    let [Action::Finish(Outcome::Response(response))] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(response.status(), Some(StatusCode::UNAUTHORIZED));
+    assert_eq!(response.text(Name::WwwAuthenticate), Some("Digest realm=\"a\""));
+    assert_eq!(response.text(Name::ProxyAuthenticate), Some("Digest realm=\"b\""));
+}

@@ -1,0 +1,164 @@
+//! Where a request can go: from bindings or translators to groups that are tried one after the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use schema::Binding;
+use sip_core::flow::{Flow, Transport};
+use sip_core::wire::header::NameAddr;
+use sip_core::wire::{SipUri, Uri};
+
+use crate::settings::Settings;
+
+/// One place to try.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// The Request-URI to write; `None` leaves the one that is there.
+    pub(crate) uri: Option<String>,
+    /// Route values to put before those that are there, topmost first.
+    pub(crate) routes: Vec<String>,
+    /// The next hop.
+    pub(crate) flow: Flow,
+    /// Whether it is a node of ours, which may see who calls even where the caller wants privacy (RFC 3325 §7).
+    pub(crate) trusted: bool,
+}
+
+/// The targets of a line: those of the best `q` together, then those of the next (RFC 3261 §16.6), at most `limit` in all and
+/// `breadth` at a time (RFC 5393 §5.3.3: what would be too broad is tried later).
+///
+/// Bindings must come with the best `q` first. What cannot be reached without DNS is left out.
+pub(crate) fn of_bindings(
+    bindings: &[Arc<Binding>],
+    incoming: &Flow,
+    settings: &Settings,
+    breadth: usize,
+) -> Vec<Vec<Target>> {
+    let mut groups: Vec<(u16, Vec<Target>)> = Vec::new();
+    let targets =
+        bindings.iter().filter_map(|binding| Some((binding.q, of_binding(binding, incoming, settings)?)));
+    for (q, target) in targets.take(settings.limits.max_branches) {
+        match groups.last_mut() {
+            Some((last, group)) if *last == q && group.len() < breadth => group.push(target),
+            _ => groups.push((q, vec![target])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// The translators one after the other, beginning at `first`, each with the number as Request-URI.
+pub(crate) fn of_translators(
+    number: &str,
+    first: usize,
+    incoming: &Flow,
+    settings: &Settings,
+) -> Vec<Vec<Target>> {
+    let translators = &settings.translators;
+    let order = (0..translators.len()).filter_map(|step| translators.get((first + step) % translators.len()));
+    order
+        .filter_map(|translator| {
+            let flow = settings.outgoing(translator.transport, translator.addr, incoming)?;
+            let mut uri = SipUri::of_address(translator.addr, translator.transport);
+            uri.user = SipUri::new(Some(number), uri.host_port.clone()).user;
+            Some(vec![Target { uri: Some(uri.to_string()), routes: Vec::new(), flow, trusted: true }])
+        })
+        .collect()
+}
+
+/// Where a request goes that has this URI as its next hop, without DNS. `None` when the host is a name or we have no
+/// listener of that transport and address family.
+pub(crate) fn next_hop(uri: &Uri, incoming: &Flow, settings: &Settings) -> Option<Flow> {
+    let uri = uri.sip()?;
+    let transport = uri.transport().unwrap_or(Transport::Udp);
+    let maddr = uri.params.value("maddr").and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+    let remote = uri.socket_addr().map(|addr| SocketAddr::new(maddr.unwrap_or(addr.ip()), addr.port()))?;
+    settings.outgoing(transport, remote, incoming)
+}
+
+fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option<Target> {
+    let flow = match binding.path.first() {
+        Some(path) => next_hop(&NameAddr::parse(path).ok()?.uri, incoming, settings)?,
+        None => match learned(&binding.received) {
+            Some(flow) => flow,
+            None => next_hop(&binding.contact.parse().ok()?, incoming, settings)?,
+        },
+    };
+    Some(Target { uri: Some(binding.contact.clone()), routes: binding.path.clone(), flow, trusted: false })
+}
+
+/// The flow as the registrar wrote it: transport, our address, the phone's address.
+fn learned(received: &str) -> Option<Flow> {
+    let mut words = received.split(' ');
+    let transport = words.next()?.parse().ok()?;
+    let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    // The shell finds the stream that the phone keeps open by its address.
+    Some(Flow { transport, local, remote, connection: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::LineId;
+
+    use super::*;
+
+    fn binding(contact: &str, q: u16) -> Arc<Binding> {
+        Arc::new(Binding {
+            line: LineId(1),
+            contact: contact.to_owned(),
+            call_id: "c".to_owned(),
+            cseq: 1,
+            q,
+            expires_at: 100,
+            stored_until: 100,
+            path: Vec::new(),
+            received: "UDP [2001:db8::1]:5060 [2001:db8::10]:6000".to_owned(),
+            user_agent: None,
+            instance: None,
+            reg_id: None,
+            source: None,
+        })
+    }
+
+    fn incoming() -> Flow {
+        let (local, remote) = ("[2001:db8::1]:5060".parse().unwrap(), "[2001:db8::20]:5060".parse().unwrap());
+        Flow { transport: Transport::Udp, local, remote, connection: None }
+    }
+
+    fn groups(bindings: &[Arc<Binding>], breadth: usize) -> Vec<Vec<String>> {
+        let groups = of_bindings(bindings, &incoming(), &Settings::for_tests(), breadth);
+        groups.iter().map(|group| group.iter().filter_map(|target| target.uri.clone()).collect()).collect()
+    }
+
+    #[test]
+    fn equal_preference_rings_together() {
+        let bindings =
+            [binding("sip:a@[::1]", 1000), binding("sip:b@[::1]", 1000), binding("sip:c@[::1]", 500)];
+        assert_eq!(groups(&bindings, 60), [vec!["sip:a@[::1]", "sip:b@[::1]"], vec!["sip:c@[::1]"]]);
+        assert_eq!(groups(&bindings, 1).len(), 3);
+        assert!(groups(&[], 60).is_empty());
+    }
+
+    #[test]
+    fn the_learned_flow_leads_unless_there_is_a_path() {
+        let settings = Settings::for_tests();
+        let target = of_binding(&binding("sip:a@192.0.2.1", 1000), &incoming(), &settings).unwrap();
+        assert_eq!(target.flow.remote, "[2001:db8::10]:6000".parse().unwrap());
+        let mut with_path = Binding::clone(&binding("sip:a@192.0.2.1", 1000));
+        with_path.path = vec!["<sip:[2001:db8::99]:5080;lr>".to_owned()];
+        let target = of_binding(&with_path, &incoming(), &settings).unwrap();
+        assert_eq!(target.flow.remote, "[2001:db8::99]:5080".parse().unwrap());
+        assert_eq!(target.routes, ["<sip:[2001:db8::99]:5080;lr>"]);
+    }
+
+    #[test]
+    fn translators_take_turns() {
+        let settings = Settings::for_tests();
+        let uris = |first| {
+            let groups = of_translators("+81312345678", first, &incoming(), &settings);
+            groups.iter().filter_map(|group| group.first()?.uri.clone()).collect::<Vec<_>>()
+        };
+        let (one, two) = ("sip:+81312345678@[2001:db8::5]:5070", "sip:+81312345678@[2001:db8::6]:5070");
+        assert_eq!(uris(0), [one, two]);
+        assert_eq!(uris(1), [two, one]);
+        assert_eq!(uris(usize::MAX - 1).len(), 2);
+    }
+}

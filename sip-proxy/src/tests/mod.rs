@@ -1,0 +1,9 @@
+//! The whole core with a hand-moved clock: phones and translators are text and addresses.
+
+mod calls;
+mod forking;
+mod harness;
+mod limits;
+mod nonsense;
+mod outside;
+mod relaying;

@@ -1,0 +1,194 @@
+//! From configuration to running workers, one role after the other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use b2bua_translator::relay::{self, RelaySettings, RelayWorker};
+use b2bua_translator::{Country, Face, KeepAlive, TranslatorCore, TranslatorWorld};
+use node::config::Config;
+use node::lifecycle::Shutdown;
+use node::listener::Listener;
+use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
+use sip_core::auth::{DigestSettings, NonceKey};
+use sip_core::clock::WallClock;
+use sip_core::ids::IdSource;
+use sip_core::{transaction, wire};
+use sip_proxy::{ProxyCore, StoreWorld};
+
+use super::{Listeners, udp};
+use crate::platform::foundation::Foundation;
+
+/// A role whose sockets are open, and whose workers do not run yet.
+pub(super) struct Bound(BoundWorkers);
+
+impl Bound {
+    pub(super) fn proxy(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+        Bound::open("proxy", config.registrar_proxy.listen.clone(), config, shutdown)
+    }
+
+    pub(super) fn translator(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+        let listen = [config.translator.listen_ipv6.clone(), config.translator.listen_ipv4.clone()].concat();
+        Bound::open("translator", listen, config, shutdown)
+    }
+
+    fn open(
+        role: &str,
+        listen: Vec<Listener>,
+        config: &Config,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Bound> {
+        let mut workers = WorkersConfig::new(role, listen, &config.sip);
+        workers.workers = config.node.workers;
+        Ok(Bound(Workers::bind(workers, shutdown)?))
+    }
+
+    pub(super) fn local(&self) -> &[Listener] {
+        self.0.local()
+    }
+}
+
+/// Starts registrar and proxy.
+pub(super) fn start_proxy(
+    bound: Bound,
+    config: &Config,
+    foundation: &Foundation,
+    listeners: &Listeners,
+) -> anyhow::Result<Workers> {
+    let own_translators = reachable(&listeners.translator_ipv6);
+    let key = foundation.shared_key;
+    let settings = sip_proxy::Settings::from_config(config, bound.local().to_vec(), own_translators, key);
+    let settings = Arc::new(settings);
+    let shared = sip_proxy::Shared {
+        settings: Arc::clone(&settings),
+        directory: Arc::clone(&foundation.directory),
+        locations: Arc::clone(&foundation.locations),
+    };
+    let world = StoreWorld::new(foundation.writer.clone());
+    let node = node_number(&config.node.name);
+    let nonce_lifetime = config.registrar_proxy.nonce_lifetime;
+    let start = move |context: WorkerContext| {
+        let digest = DigestSettings {
+            algorithms: settings.registrar.algorithms.clone(),
+            nonce_lifetime,
+            ..DigestSettings::new(&settings.realm, NonceKey::new(key), node, context.worker)
+        };
+        let ids = IdSource::new(context.worker, context.seed);
+        (ProxyCore::new(shared.clone(), digest, ids, wall_clock()), world.clone())
+    };
+    Ok(bound.0.spawn(start)?)
+}
+
+/// Starts the translator.
+pub(super) fn start_translator(
+    bound: Bound,
+    config: &Config,
+    foundation: &Foundation,
+    listeners: &Listeners,
+) -> anyhow::Result<Workers> {
+    let role = &config.translator;
+    let proxies = match role.proxy {
+        Some(proxy) => vec![proxy.addr],
+        None => reachable(&listeners.proxy).iter().map(|listener| listener.addr).collect(),
+    };
+    ensure!(!proxies.is_empty(), "[translator] proxy: there is no proxy in this process, so name one");
+    let inside = face(&listeners.translator_ipv6, role.media_ipv6.map(IpAddr::from), "media_ipv6")?
+        .context("[translator] listen_ipv6: at least one UDP listener is needed toward the proxy")?;
+    let outside_v4 = face(&listeners.translator_ipv4, role.media_ipv4.map(IpAddr::from), "media_ipv4")?;
+    let plan = &config.dial_plan;
+    let settings = b2bua_translator::Settings {
+        outside_v4,
+        // Trunks over IPv6 come in where the proxy does; the source address tells them apart.
+        outside_v6: Some(inside),
+        country: Country {
+            code: plan.country_code.clone(),
+            national_prefix: plan.national_prefix.clone(),
+            international_prefix: plan.international_prefix.clone(),
+        },
+        transaction: transaction::Settings {
+            t1: config.sip.t1,
+            t2: config.sip.t2,
+            t4: config.sip.t4,
+            limits: wire::Limits {
+                max_bytes: config.sip.max_message_bytes,
+                max_headers: config.sip.max_headers,
+                ..wire::Limits::default()
+            },
+            ..transaction::Settings::default()
+        },
+        max_calls: role.max_calls,
+        keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
+        ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
+    };
+    let settings = Arc::new(settings);
+    let shared = b2bua_translator::Shared::new(Arc::clone(&foundation.directory));
+    foundation.watch_calls(shared.clone());
+    let ports = relay::PortRange::new(role.media_ports.first(), role.media_ports.last())?;
+    let workers = bound.0.count();
+    let ports = u16::try_from(workers).ok().and_then(|workers| ports.split(workers));
+    let ports = ports.with_context(|| format!("[translator] media_ports: too few for {workers} workers"))?;
+    let addresses: Vec<IpAddr> =
+        [Some(inside), outside_v4].into_iter().flatten().map(|face| face.media).collect();
+    let (rest, silence) = (role.media_rest, role.media_silence);
+    let writer = foundation.writer.clone();
+    let start = move |context: WorkerContext| {
+        // One range a worker: split() gave exactly as many as there are.
+        let ports = ports.get(usize::from(context.worker.0)).copied().unwrap_or(ports[0]);
+        let relay =
+            RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
+        let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone());
+        let ids = IdSource::new(context.worker, context.seed);
+        (
+            TranslatorCore::new(
+                Arc::clone(&settings),
+                shared.clone(),
+                ids,
+                b2bua_translator::Clock::system(),
+            ),
+            world,
+        )
+    };
+    Ok(bound.0.spawn(start)?)
+}
+
+/// How others see a side of the translator: its first UDP listener, and where its media is.
+fn face(listeners: &[Listener], media: Option<IpAddr>, key: &str) -> anyhow::Result<Option<Face>> {
+    let Some(bound) = udp(listeners) else { return Ok(None) };
+    let media = media.unwrap_or(bound.ip());
+    if media.is_unspecified() {
+        bail!(
+            "[translator] {key}: the listener is on every address, so say which one phones and gateways send media to"
+        );
+    }
+    // A listener on a wildcard address is written as the media address, which is one of ours for sure.
+    let signalling = if bound.ip().is_unspecified() { SocketAddr::new(media, bound.port()) } else { bound };
+    Ok(Some(Face { signalling, media }))
+}
+
+/// Our own listeners as the other role of this process reaches them: a wildcard address is reached on the loopback.
+fn reachable(listeners: &[Listener]) -> Vec<Listener> {
+    let on_loopback = |listener: &Listener| match listener.addr.ip() {
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), listener.addr.port())
+        }
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), listener.addr.port())
+        }
+        _ => listener.addr,
+    };
+    let datagrams = listeners.iter().filter(|listener| listener.transport == sip_core::flow::Transport::Udp);
+    datagrams.map(|listener| Listener { addr: on_loopback(listener), ..*listener }).collect()
+}
+
+/// Names the node in nonces: a nonce of another node counts as stale.
+fn node_number(name: &str) -> u16 {
+    // FNV-1a, folded: any even spread does.
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    (hash >> 16) as u16 ^ hash as u16
+}
+
+fn wall_clock() -> WallClock {
+    WallClock::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
