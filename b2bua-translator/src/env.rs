@@ -33,13 +33,22 @@ pub(crate) struct Env {
     pub(crate) layer: Layer,
     pub(crate) ids: IdSource,
     pub(crate) out: VecDeque<Output<Question>>,
-    questions: HashMap<Token, CallKey>,
+    questions: HashMap<Token, Asked>,
     next_token: u64,
     servers: HashMap<ServerId, CallKey>,
     clients: HashMap<ClientId, Client>,
     dialogs: HashMap<LocalEnd, (CallKey, Side)>,
     /// How many of the client transactions are nobody's.
     abandoned: usize,
+}
+
+/// A question under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// The call that asked.
+    pub(crate) call: CallKey,
+    /// Whether the answer may bring a media session, which somebody must close.
+    pub(crate) opens: bool,
 }
 
 /// Our end of a dialog, early ones and all forks alike: Call-ID and our tag.
@@ -134,12 +143,13 @@ impl Env {
     pub(crate) fn ask(&mut self, call: CallKey, question: Question) {
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.questions.insert(token, call);
+        let opens = matches!(question, Question::OpenMedia { .. });
+        self.questions.insert(token, Asked { call, opens });
         self.out.push_back(Output::Ask(token, question));
     }
 
-    /// The call that asked; each question is answered once.
-    pub(crate) fn take_question(&mut self, token: Token) -> Option<CallKey> {
+    /// Who asked; each question is answered once.
+    pub(crate) fn take_question(&mut self, token: Token) -> Option<Asked> {
         self.questions.remove(&token)
     }
 
@@ -203,7 +213,9 @@ impl Env {
             return;
         }
         let Some(invite) = entry.invite.as_ref().filter(|_| entry.reaped.len() < MAX_FORKS) else { return };
-        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else { return };
+        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else {
+            return;
+        };
         debug!(client = ?client, "ending an answer that came too late");
         let flow = self.way(&dialog, flow);
         let local = flow.local;

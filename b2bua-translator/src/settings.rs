@@ -167,14 +167,16 @@ mod tests {
         ] {
             assert_eq!(japan.e164(dialled).as_deref(), wanted, "{dialled}");
         }
-        let nowhere = Country { code: "".into(), national_prefix: "".into(), international_prefix: "".into() };
+        let nowhere =
+            Country { code: "".into(), national_prefix: "".into(), international_prefix: "".into() };
         assert_eq!(nowhere.e164("0312345678"), None);
         assert_eq!(nowhere.e164("+81312345678").as_deref(), Some("+81312345678"));
     }
 
     #[test]
     fn a_face_takes_every_address_of_its_listener() {
-        let face = Face { signalling: "[2001:db8::9]:5060".parse().unwrap(), media: "2001:db8::9".parse().unwrap() };
+        let face =
+            Face { signalling: "[2001:db8::9]:5060".parse().unwrap(), media: "2001:db8::9".parse().unwrap() };
         assert!(face.listens_at("[2001:db8::77]:5060".parse().unwrap()));
         assert!(!face.listens_at("[2001:db8::9]:5061".parse().unwrap()));
         assert!(!face.listens_at("192.0.2.1:5060".parse().unwrap()));

@@ -85,7 +85,8 @@ impl Call {
         let number = uri.as_ref().and_then(digits_of).unwrap_or_default();
         let party = InsideCaller::of(&incoming.request, &env.directory);
         let candidates = trunks::candidates(&env.directory, &env.settings, &number);
-        let mut call = Call::new(env, key, incoming, Party::Inside(party), number, candidates, env.settings.inside);
+        let mut call =
+            Call::new(env, key, incoming, Party::Inside(party), number, candidates, env.settings.inside);
         if let (Some(draft), Party::Inside(party)) = (&mut call.draft, &call.party) {
             draft.line = party.line;
             draft.caller = party.name.clone();
@@ -283,7 +284,13 @@ impl Call {
     }
 
     /// Takes a response to the INVITE of the current candidate.
-    pub(crate) fn setup_response(&mut self, env: &mut Env, response: &Message, status: StatusCode, flow: Flow) {
+    pub(crate) fn setup_response(
+        &mut self,
+        env: &mut Env,
+        response: &Message,
+        status: StatusCode,
+        flow: Flow,
+    ) {
         let State::Setup(setup) = &mut self.state else { return };
         let Phase::Calling(attempt) = &mut setup.phase else { return };
         env.set_alarm(self.key, Alarm::Connect, None);
@@ -350,9 +357,9 @@ impl Call {
         };
         let delayed = setup.offer.is_none();
         if let Some((status, words)) = trouble {
-            let refusal = described.filter(|_| delayed).map(|offer| {
-                self.media.refusal(&offer, Side::Callee, &mut callee.origin)
-            });
+            let refusal = described
+                .filter(|_| delayed)
+                .map(|offer| self.media.refusal(&offer, Side::Callee, &mut callee.origin));
             callee.ack(env, cseq, refusal);
             callee.hang_up(env, &[Reason::sip(status.code(), words)]);
             setup.phase = Phase::Choosing;
@@ -452,7 +459,8 @@ impl Call {
             }
             // None yet, or ports of the wrong family for this gateway.
             self.media.close(env);
-            let wanted = setup.offer.as_ref().map_or(1, Sdp::media_count).clamp(1, env.settings.max_streams.max(1));
+            let wanted =
+                setup.offer.as_ref().map_or(1, Sdp::media_count).clamp(1, env.settings.max_streams.max(1));
             setup.phase = Phase::Opening(candidate);
             self.media.open(env, Arc::clone(&self.id), wanted, caller, callee);
             return;
@@ -465,7 +473,8 @@ impl Call {
         let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, candidate.flow(), call_id);
         self.ends.push(leg.end());
         self.media.publish(env, false);
-        let body = setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));
+        let body =
+            setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));
         let (uri, identity) = toward(&self.party, &self.number, &candidate);
         let mut request = compose(env, &leg, &setup.request, &uri, &identity, body.clone());
         let limit = candidate.trunk.as_ref().and_then(|(trunk, _)| trunk.max_udp_bytes);
@@ -491,7 +500,14 @@ impl Call {
     }
 
     /// The caller gets a final failure, and the call ends.
-    fn refuse_with(&mut self, env: &mut Env, status: StatusCode, by: EndedBy, words: &str, reasons: Vec<Reason>) {
+    fn refuse_with(
+        &mut self,
+        env: &mut Env,
+        status: StatusCode,
+        by: EndedBy,
+        words: &str,
+        reasons: Vec<Reason>,
+    ) {
         let State::Setup(setup) = &self.state else { return };
         let (server, request) = (setup.server, setup.request.clone());
         self.reject(env, server, &request, status, &reasons);

@@ -134,7 +134,9 @@ impl TrunkStates {
         });
         let limit = trunk.max_calls.unwrap_or(u32::MAX);
         calls
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(1).filter(|now| *now <= limit))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                now.checked_add(1).filter(|now| *now <= limit)
+            })
             .ok()?;
         Some(Permit { calls })
     }

@@ -144,7 +144,8 @@ fn not_opened(error: &RelayError) -> Answer {
 }
 
 fn ports(handle: &RelayHandle) -> Vec<StreamPorts> {
-    let pair = |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
+    let pair =
+        |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
     handle.endpoints().iter().map(|ends| Sides { caller: pair(ends.a), callee: pair(ends.b) }).collect()
 }
 
@@ -162,12 +163,24 @@ const SAVE_AGAIN: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
     use std::sync::Arc;
 
     use schema::{CallQuery, Contents, Directory, Mirror, WriterSettings};
 
     use super::*;
     use crate::relay::{PortRange, RelaySettings};
+
+    /// Four pairs near a port that the system hands out.
+    fn free_range(address: IpAddr) -> PortRange {
+        let bind = |port: u16| UdpSocket::bind((address, port));
+        loop {
+            let first = bind(0).and_then(|socket| socket.local_addr()).unwrap().port() & !7;
+            if (first..first + 8).all(|port| bind(port).is_ok()) {
+                return PortRange::new(first, first + 7).unwrap();
+            }
+        }
+    }
 
     async fn ask(world: &TranslatorWorld, question: Question) -> Answer {
         let (reply, mut answers) = Reply::detached(Token(1));
@@ -179,18 +192,18 @@ mod tests {
     async fn media_opens_grows_and_closes_and_records_are_written() {
         let folder = tempfile::tempdir().unwrap();
         let store = schema::open(&format!("sqlite:{}", folder.path().join("c6.db").display())).await.unwrap();
-        let mirror = Arc::new(Mirror::new(Arc::new(Directory::from(&Contents::default())), Vec::new()));
-        let settings = WriterSettings::default();
-        let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", settings);
+        let mirror = Mirror::new(Arc::new(Directory::from(&Contents::default())));
+        let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", WriterSettings::default());
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        let ports = PortRange::new(41_000, 41_007).unwrap();
-        let relay = RelayWorker::new(RelaySettings::new(vec![loopback], ports));
+        let relay = RelayWorker::new(RelaySettings::new(vec![loopback], free_range(loopback)));
         let world = TranslatorWorld::new(relay, writer);
 
-        let open = |streams| Question::OpenMedia { call: "c".into(), streams, caller: loopback, callee: loopback };
+        let open =
+            |streams| Question::OpenMedia { call: "c".into(), streams, caller: loopback, callee: loopback };
         let Answer::Opened { media, streams } = ask(&world, open(1)).await else { panic!("not opened") };
         assert_eq!(streams.len(), 1);
-        let Answer::Opened { streams, .. } = ask(&world, Question::GrowMedia { media, streams: 1 }).await else {
+        let Answer::Opened { streams, .. } = ask(&world, Question::GrowMedia { media, streams: 1 }).await
+        else {
             panic!("not grown")
         };
         assert_eq!(streams.len(), 2);

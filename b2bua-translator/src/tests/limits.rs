@@ -12,7 +12,10 @@ fn offer() -> Option<String> {
 
 fn outside_dialog(method: Method, peer: &Peer, number: u32) -> Message {
     Builder::request(&method, format!("sip:{}", peer.local))
-        .header(Name::Via, Via::new(sip_core::flow::Transport::Udp, peer.address, &format!("z9hG4bKout{number}")))
+        .header(
+            Name::Via,
+            Via::new(sip_core::flow::Transport::Udp, peer.address, &format!("z9hG4bKout{number}")),
+        )
         .header(Name::MaxForwards, "70")
         .header(Name::From, "<sip:a@192.0.2.1>;tag=1")
         .header(Name::To, "<sip:b@192.0.2.9>")

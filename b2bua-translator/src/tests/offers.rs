@@ -50,7 +50,12 @@ fn old_hold_by_the_called_party() {
     let offer = described(&out);
     assert_eq!(offer.direction(0), Direction::SendOnly);
     assert_eq!(offer.media_address(0).unwrap().0.to_string(), "2001:db8:1::9");
-    harness.reply(&mut proxy, &out, 200, Some(sdp_with(PHONE_MEDIA, "m=audio 11000 RTP/AVP 0\r\na=recvonly\r\n")));
+    harness.reply(
+        &mut proxy,
+        &out,
+        200,
+        Some(sdp_with(PHONE_MEDIA, "m=audio 11000 RTP/AVP 0\r\na=recvonly\r\n")),
+    );
     harness.take_request(PROXY, Method::Ack);
     let ok = harness.take_status(GATEWAY_1, 200);
     harness.ack(&gateway, &ok, None);
@@ -81,7 +86,12 @@ fn a_new_stream_gets_ports() {
     let out = harness.take_request(GATEWAY_1, Method::Invite);
     let offer = described(&out);
     assert_eq!(offer.media_address(1).unwrap().1, 21_022);
-    harness.reply(&mut gateway, &out, 200, Some(sdp_with(GATEWAY_MEDIA, "m=audio 0 RTP/AVP 0\r\nm=image 4002 udptl t38\r\n")));
+    harness.reply(
+        &mut gateway,
+        &out,
+        200,
+        Some(sdp_with(GATEWAY_MEDIA, "m=audio 0 RTP/AVP 0\r\nm=image 4002 udptl t38\r\n")),
+    );
     let ok = harness.take_status(PROXY, 200);
     assert!(described(&ok).is_rejected(0) && !described(&ok).is_rejected(1));
     harness.ack(&proxy, &ok, None);
@@ -98,7 +108,12 @@ fn a_new_stream_without_ports_is_refused_alone() {
     harness.ask(&mut proxy, Method::Invite, body(sdp_with(PHONE_MEDIA, two)));
     let out = harness.take_request(GATEWAY_1, Method::Invite);
     assert!(!described(&out).is_rejected(0) && described(&out).is_rejected(1));
-    harness.reply(&mut gateway, &out, 200, Some(sdp_with(GATEWAY_MEDIA, "m=audio 4000 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n")));
+    harness.reply(
+        &mut gateway,
+        &out,
+        200,
+        Some(sdp_with(GATEWAY_MEDIA, "m=audio 4000 RTP/AVP 0\r\nm=video 0 RTP/AVP 96\r\n")),
+    );
     let ok = harness.take_status(PROXY, 200);
     harness.ack(&proxy, &ok, None);
     harness.hang_up(&mut proxy, &mut gateway);
@@ -198,7 +213,11 @@ fn both_offer_at_once() {
     let again = harness.take_request(GATEWAY_1, Method::Invite);
     assert_eq!(again.cseq().unwrap().number, 3);
     assert_eq!(again.body(), out.body());
-    assert!(harness.try_take(PROXY).is_none_or(|message| message.status().is_some_and(|status| status.code() == 100)));
+    assert!(
+        harness
+            .try_take(PROXY)
+            .is_none_or(|message| message.status().is_some_and(|status| status.code() == 100))
+    );
     harness.reply(&mut gateway, &again, 200, Some(sdp(GATEWAY_MEDIA, 4_000)));
     let ok = harness.take_status(PROXY, 200);
     harness.ack(&proxy, &ok, None);
