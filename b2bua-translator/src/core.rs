@@ -19,13 +19,13 @@ use tracing::{debug, info, warn};
 use crate::bridge::unacceptable;
 use crate::call::Call;
 use crate::env::{CallKey, Env, Owner, alarm_of};
+use crate::incoming::Incoming;
 use crate::keep_alive::{self, KeepAlive};
 use crate::leg::ALLOW;
 use crate::media::{Body, SDP_TYPE};
 use crate::question::{Answer, Question};
 use crate::record::Clock;
 use crate::settings::Settings;
-use crate::setup::Incoming;
 use crate::trunks::{TrunkStates, trunk_of_source};
 
 /// What the workers of one translator share.
@@ -130,7 +130,7 @@ impl TranslatorCore {
             Event::ClientEnded { client } => self.env.client_ended(client),
             Event::ServerEnded { server } => self.env.server_ended(server),
             Event::ServerFailed { server, failure } => {
-                debug!(?server, ?failure, "a response was not received")
+                debug!(?server, ?failure, "a response was not received");
             }
             Event::Stray { response, flow } => debug!(?response, %flow, "a stray response"),
         }
@@ -301,6 +301,13 @@ impl Core for TranslatorCore {
                 self.draining = true;
                 if let Some(keep_alive) = &mut self.keep_alive {
                     keep_alive.stop(&mut self.env);
+                }
+            }
+            Input::Stop => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().copied().collect();
+                for key in calls {
+                    self.with(key, Call::cut);
                 }
             }
         }

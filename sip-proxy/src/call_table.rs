@@ -102,14 +102,18 @@ impl CallTable {
                 break;
             }
             let record = self.calls.remove(&entry.remove()).and_then(|call| call.record);
-            lost.extend(record.map(|record| CallRecord {
-                ended_at: Some(unix_ms),
-                ended_by: Some(EndedBy::Platform),
-                reason: "Lost: no BYE was seen".to_owned(),
-                ..*record
-            }));
+            lost.extend(record.map(|record| closed_by_us(*record, unix_ms, "Lost: no BYE was seen")));
         }
         lost
+    }
+
+    /// The records of all calls: the node stops and will not see their ends.
+    pub(crate) fn cut(&mut self, unix_ms: i64) -> Vec<CallRecord> {
+        self.deadlines.clear();
+        let records = self.calls.drain().filter_map(|(_, call)| call.record);
+        records
+            .map(|record| closed_by_us(*record, unix_ms, "The node stopped before the call's end"))
+            .collect()
     }
 
     /// When [`lost`](CallTable::lost) has something to do.
@@ -120,6 +124,15 @@ impl CallTable {
     fn deadline(&mut self, now: Instant) -> (Instant, u64) {
         self.next += 1;
         (now + self.lifetime, self.next)
+    }
+}
+
+fn closed_by_us(record: CallRecord, unix_ms: i64, reason: &str) -> CallRecord {
+    CallRecord {
+        ended_at: Some(unix_ms),
+        ended_by: Some(EndedBy::Platform),
+        reason: reason.to_owned(),
+        ..record
     }
 }
 
@@ -193,6 +206,20 @@ mod tests {
         assert_eq!(lost.len(), 1);
         assert_eq!(lost[0].ended_by, Some(EndedBy::Platform));
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_stopping_node_closes_every_record() {
+        let now = Instant::now();
+        let mut table = CallTable::new(10, Duration::from_secs(60));
+        table.answered(now, &bye("x", "a", "b"), Some(record()));
+        table.answered(now, &bye("y", "a", "b"), None);
+        let cut = table.cut(9);
+        assert_eq!(
+            cut.iter().map(|record| (record.ended_at, record.ended_by)).collect::<Vec<_>>(),
+            [(Some(9), Some(EndedBy::Platform))]
+        );
+        assert_eq!((table.len(), table.next_deadline()), (0, None));
     }
 
     #[test]

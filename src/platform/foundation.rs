@@ -39,7 +39,10 @@ impl Foundation {
         let mirror = Mirror::new(Arc::clone(&directory));
         mirror.add(Arc::clone(&locations) as Arc<dyn schema::Apply>);
         let name = &config.node.name;
-        let writer = Writer::spawn(Arc::clone(&store), Arc::clone(&mirror), name, WriterSettings::default());
+        // Call records outlive a restart while the database is away.
+        let spool = Some(config.node.data_dir.join("calls.spool"));
+        let settings = WriterSettings { spool, ..WriterSettings::default() };
+        let writer = Writer::spawn(Arc::clone(&store), Arc::clone(&mirror), name, settings);
         let Contents { position, .. } = contents;
         let follow = tokio::spawn(schema::follow(Arc::clone(&store), mirror, name.clone(), position));
         let sweep = tokio::spawn(sweep(Arc::clone(&locations)));

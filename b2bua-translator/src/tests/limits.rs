@@ -128,3 +128,22 @@ fn a_draining_translator_takes_no_calls_and_keeps_its_own() {
     harness.hang_up(&mut proxy, &mut gateway);
     assert_eq!(harness.core_active(), 0);
 }
+
+#[test]
+fn a_stopping_translator_hangs_up_and_writes_the_record() {
+    let mut harness = Harness::new();
+    let _call = harness.call_up();
+    harness.input(Input::Stop);
+    for side in [PROXY, GATEWAY_1] {
+        let bye = harness.take_request(side, Method::Bye);
+        assert!(
+            bye.text(sip_core::wire::Name::Reason).is_some_and(|reason| reason.contains("cause=41")),
+            "{bye:?}"
+        );
+    }
+    let record = harness.record();
+    assert_eq!(
+        (record.reason.as_str(), record.ended_by),
+        ("the node stopped", Some(schema::EndedBy::Platform))
+    );
+}

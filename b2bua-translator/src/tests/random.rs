@@ -44,6 +44,7 @@ enum Action {
     Exhausted(bool),
     Silence,
     Drain,
+    Stop,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -66,6 +67,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => any::<bool>().prop_map(Action::Exhausted),
         1 => Just(Action::Silence),
         1 => Just(Action::Drain),
+        1 => Just(Action::Stop),
     ]
 }
 
@@ -201,6 +203,7 @@ impl Peers {
             Action::Exhausted(yes) => harness.world.exhausted = yes,
             Action::Silence => harness.maybe_silence(),
             Action::Drain => harness.input(Input::Drain),
+            Action::Stop => harness.input(Input::Stop),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::lifecycle::{Phase, Shutdown};
+use crate::shutdown::{Phase, Shutdown};
 
 /// Shared by the workers of a role and their handle.
 #[derive(Debug)]

@@ -2,8 +2,6 @@
 
 mod activity;
 mod driver;
-mod handover;
-mod metrics;
 mod timers;
 
 use std::sync::Arc;
@@ -15,14 +13,12 @@ use sip_core::ids::WorkerId;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-pub(crate) use self::handover::{Handed, Origin, Peers};
-pub(crate) use self::metrics::{Metrics, describe as describe_metrics};
-
 use self::activity::{Activity, Presence};
 use self::driver::{Driver, Parts};
 use crate::config::{Sip, StreamLimits};
-use crate::lifecycle::Shutdown;
+use crate::handover::Peers;
 use crate::listener::Listener;
+use crate::shutdown::Shutdown;
 use crate::socket::{self, BindError, WorkerSockets};
 use crate::stream::ConnectionSlots;
 use crate::telemetry::Mask;
