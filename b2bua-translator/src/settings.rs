@@ -27,7 +27,7 @@ pub struct Settings {
     pub max_calls: usize,
     /// Media sections relayed in a call; further ones are refused with port 0.
     pub max_streams: usize,
-    /// How long a gateway may take to its first provisional response before the next one is tried.
+    /// How long a gateway may take to its first response: then the next one is tried, and an OPTIONS counts as failed.
     pub connect_limit: Duration,
     /// How long a call may ring.
     pub ring_limit: Duration,
@@ -140,10 +140,10 @@ impl Default for KeepAlive {
     }
 }
 
-/// ITU-T E.164 §6: at most 15 digits, the first not zero; fewer than five are no subscriber's number.
+/// ITU-T E.164 §6: at most 15 digits, the first not zero; fewer than seven are no subscriber's number.
 fn valid(number: String) -> Option<String> {
     let digits = number.len().saturating_sub(1);
-    ((5..=15).contains(&digits) && !number.starts_with("+0")).then_some(number)
+    ((7..=15).contains(&digits) && !number.starts_with("+0")).then_some(number)
 }
 
 #[cfg(test)]

@@ -273,3 +273,23 @@ fn an_inbound_call_goes_to_the_next_proxy() {
     harness.reply(&mut proxy, &out, 503, None);
     harness.take_request(other, Method::Invite);
 }
+
+#[test]
+fn a_request_too_long_for_datagrams_goes_over_tcp() {
+    let mut harness = Harness::new();
+    let mut trunk = (*harness.shared.directory.trunk(TrunkId(1)).unwrap()).clone();
+    trunk.max_udp_bytes = Some(1_000);
+    harness.shared.directory.apply(&schema::Change::PutTrunk(trunk));
+    let proxy = harness.proxy();
+    let long = format!("m=audio 11000 RTP/AVP 0\r\n{}", "a=x-filler:0123456789\r\n".repeat(40));
+    harness.dial(&proxy, "+81901234567", Some(sdp_with(PHONE_MEDIA, &long)));
+    let (flow, out) = loop {
+        let (flow, message) = harness.try_take_any().expect("an INVITE");
+        if message.is(&Method::Invite) {
+            break (flow, message);
+        }
+    };
+    assert_eq!(flow.transport, sip_core::flow::Transport::Tcp);
+    assert_eq!(out.top_via().unwrap().transport, "TCP");
+    assert!(out.text(Name::Contact).unwrap().contains("transport=tcp"));
+}
