@@ -24,9 +24,9 @@ use crate::keep_alive::{self, KeepAlive};
 use crate::leg::ALLOW;
 use crate::media::{Body, SDP_TYPE};
 use crate::question::{Answer, Question};
-use crate::record::Clock;
 use crate::settings::Settings;
 use crate::trunks::{TrunkStates, trunk_of_source};
+use sip_core::clock::WallClock;
 
 /// What the workers of one translator share.
 #[derive(Debug, Clone)]
@@ -70,12 +70,12 @@ enum Peer {
 impl TranslatorCore {
     /// A core without calls. The worker with number 0 watches the gateways: its first output, there before any input, is the
     /// timer for that.
-    pub fn new(settings: Arc<Settings>, shared: Shared, ids: IdSource, clock: Clock) -> TranslatorCore {
+    pub fn new(settings: Arc<Settings>, shared: Shared, ids: IdSource, clock: WallClock) -> TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
-        let mut env = Env::new(clock.instant(), clock, settings, directory, trunks, ids);
+        let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
         if keep_alive.is_some() {
-            env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.instant())));
+            env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
         TranslatorCore { env, shared, calls: HashMap::new(), next_call: 1, keep_alive, draining: false }
     }

@@ -15,9 +15,9 @@ use sip_core::wire::{Message, Method, Name, SipUri, StatusCode};
 use tracing::{debug, warn};
 
 use crate::question::{Question, Side};
-use crate::record::Clock;
 use crate::settings::{Face, Settings};
 use crate::trunks::TrunkStates;
+use sip_core::clock::WallClock;
 
 /// Names a call within one worker; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ pub(crate) struct Env {
     pub(crate) settings: Arc<Settings>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) trunks: Arc<TrunkStates>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     pub(crate) layer: Layer,
     pub(crate) ids: IdSource,
     pub(crate) out: VecDeque<Output<Question>>,
@@ -115,7 +115,7 @@ impl Alarm {
 impl Env {
     pub(crate) fn new(
         now: Instant,
-        clock: Clock,
+        clock: WallClock,
         settings: Arc<Settings>,
         directory: Arc<Directory>,
         trunks: Arc<TrunkStates>,

@@ -40,6 +40,5 @@ mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
 pub use self::question::{Answer, Question};
-pub use self::record::Clock;
 pub use self::settings::{Country, Face, KeepAlive, Settings};
 pub use self::world::TranslatorWorld;

@@ -139,15 +139,7 @@ pub(super) fn start_translator(
             RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
         let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone());
         let ids = IdSource::new(context.worker, context.seed);
-        (
-            TranslatorCore::new(
-                Arc::clone(&settings),
-                shared.clone(),
-                ids,
-                b2bua_translator::Clock::system(),
-            ),
-            world,
-        )
+        (TranslatorCore::new(Arc::clone(&settings), shared.clone(), ids, wall_clock()), world)
     };
     Ok(bound.0.spawn(start)?)
 }
