@@ -14,7 +14,7 @@ use sip_core::ids::{IdSource, WorkerId};
 use sip_core::transaction::{Event, Layer, Output as LayerOutput, ServerId};
 use sip_core::wire::header::MaxForwards;
 use sip_core::wire::{Message, Method, Name, StatusCode};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::bridge::unacceptable;
 use crate::call::Call;
@@ -132,7 +132,9 @@ impl TranslatorCore {
             Event::ServerFailed { server, failure } => {
                 debug!(?server, ?failure, "a response was not received");
             }
-            Event::Stray { response, flow } => debug!(?response, %flow, "a stray response"),
+            Event::Stray { response, flow } => {
+                debug!(?response, transport = %flow.transport, "a stray response")
+            }
         }
     }
 
@@ -151,7 +153,9 @@ impl TranslatorCore {
 
     fn request(&mut self, server: ServerId, request: Message, flow: Flow) {
         let Some(peer) = self.peer(&flow) else {
-            warn!(%flow, method = ?request.method(), "a request of a stranger is refused");
+            // No louder: whoever can send us a datagram could fill the log.
+            let remote = self.env.settings.mask.addr(flow.remote);
+            debug!(%remote, method = ?request.method(), "a request of a stranger is refused");
             counter!("centrex6_translator_strangers_total").increment(1);
             return self.env.refuse(server, StatusCode::FORBIDDEN, &[]);
         };

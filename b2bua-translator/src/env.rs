@@ -280,6 +280,24 @@ impl Env {
         (Name::RetryAfter, (self.ids.next_u64() % 10 + 1).to_string())
     }
 
+    /// Notes that a gateway gave no answer. Nothing is noted of proxies, nor where nobody would ask whether it lives again.
+    pub(crate) fn gateway_failed(&self, gateway: Gateway) {
+        if self.is_watched(gateway) {
+            self.trunks.failed(gateway, self.settings.keep_alive.failures);
+        }
+    }
+
+    /// Notes that a gateway answered.
+    pub(crate) fn gateway_answered(&self, gateway: Gateway) {
+        if self.is_watched(gateway) {
+            self.trunks.answered(gateway);
+        }
+    }
+
+    fn is_watched(&self, gateway: Gateway) -> bool {
+        !self.settings.keep_alive.every.is_zero() && !self.settings.proxies.contains(&gateway.address)
+    }
+
     /// Where the next request of a dialog goes: the address in its route set or target when it is one of our family, else
     /// back where the dialog came from. A host name is not looked up: any of the peer's nodes takes the request by its
     /// Route. On the inside only the configured proxies are spoken to.

@@ -75,7 +75,7 @@ impl KeepAlive {
         };
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => self.failed_by(env, gateway),
-            _ => env.trunks.answered(gateway),
+            _ => env.gateway_answered(gateway),
         }
     }
 
@@ -87,7 +87,7 @@ impl KeepAlive {
     }
 
     fn failed_by(&mut self, env: &mut Env, gateway: Gateway) {
-        env.trunks.failed(gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(gateway);
         // A second failure in a row is looked for at once, not after the long time.
         let soon = env.now + env.settings.keep_alive.retry_every;
         if let Some(due) = self.due.get_mut(&gateway) {

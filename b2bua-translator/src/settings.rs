@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use node::telemetry::Mask;
 use sip_core::transaction;
 
 /// Settings of all workers of one translator.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// How trunks are watched.
     pub keep_alive: KeepAlive,
+    /// What log lines hide.
+    pub mask: Mask,
 }
 
 impl Settings {
@@ -57,6 +60,7 @@ impl Settings {
             call_limit: Duration::from_secs(12 * 3600),
             retry_after: Duration::from_secs(5),
             keep_alive: KeepAlive::default(),
+            mask: Mask::default(),
         }
     }
 

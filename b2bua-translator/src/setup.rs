@@ -69,9 +69,17 @@ impl Call {
                 return self.refuse(env, StatusCode::BAD_REQUEST, &error.to_string());
             }
         }
-        let (caller, direction) =
-            self.draft.as_ref().map_or(("", ""), |draft| (draft.caller.as_str(), draft.direction.as_str()));
-        info!(call = %self.id, sip_call_id = %self.caller.call_id, direction, caller, callee = %self.number, "call begins");
+        if let Some(draft) = &self.draft {
+            let mask = env.settings.mask;
+            info!(
+                call = %self.id,
+                sip_call_id = %self.caller.call_id,
+                direction = draft.direction.as_str(),
+                caller = %mask.number(&draft.caller),
+                callee = %mask.number(&draft.callee),
+                "call begins"
+            );
+        }
         if !readable || setup.offer.as_ref().is_some_and(|offer| !can_relay(offer)) {
             return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "no media that can be relayed");
         }
@@ -105,7 +113,7 @@ impl Call {
     pub(crate) fn no_reply(&mut self, env: &mut Env) {
         let State::Setup(setup) = &mut self.state else { return };
         let Phase::Calling(attempt) = std::mem::replace(&mut setup.phase, Phase::Choosing) else { return };
-        env.trunks.failed(attempt.gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(attempt.gateway);
         env.abandon(attempt.client, &[]);
         self.fail_over(env, attempt.gateway, "no reply");
     }
@@ -150,7 +158,7 @@ impl Call {
         if ringing {
             return self.refuse(env, StatusCode::REQUEST_TIMEOUT, "the gateway fell silent");
         }
-        env.trunks.failed(gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(gateway);
         let words = match failure {
             Failure::TimedOut => "time-out",
             Failure::Transport => "transport error",
@@ -185,7 +193,7 @@ impl Call {
     fn progress(&mut self, env: &mut Env, response: &Message, status: StatusCode, flow: Flow) {
         let (State::Setup(setup), Some(callee)) = (&mut self.state, &mut self.callee) else { return };
         let Phase::Calling(attempt) = &setup.phase else { return };
-        env.trunks.answered(attempt.gateway);
+        env.gateway_answered(attempt.gateway);
         if let Ok(dialog) = Dialog::uac(&attempt.request, response, flow) {
             callee.dialog = Some(dialog);
         }
@@ -208,7 +216,7 @@ impl Call {
     fn answer(&mut self, env: &mut Env, response: &Message, flow: Flow) {
         let (State::Setup(setup), Some(callee)) = (&mut self.state, &mut self.callee) else { return };
         let Phase::Calling(attempt) = &setup.phase else { return };
-        env.trunks.answered(attempt.gateway);
+        env.gateway_answered(attempt.gateway);
         let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or(1);
         match Dialog::uac(&attempt.request, response, flow) {
             Ok(dialog) => callee.dialog = Some(dialog),
@@ -283,12 +291,12 @@ impl Call {
             Verdict::TryNext(last) => {
                 setup.last = last;
                 if status == StatusCode::REQUEST_TIMEOUT {
-                    env.trunks.failed(attempt.gateway, env.settings.keep_alive.failures);
+                    env.gateway_failed(attempt.gateway);
                 }
                 self.fail_over(env, attempt.gateway, status.reason());
             }
             Verdict::Final(last) => {
-                env.trunks.answered(attempt.gateway);
+                env.gateway_answered(attempt.gateway);
                 let words = format!("{status} {}", response.reason());
                 self.refuse_with(env, last, EndedBy::Callee, &words, reasons);
             }

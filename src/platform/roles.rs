@@ -119,6 +119,7 @@ pub(super) fn start_translator(
         },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
+        mask: node::telemetry::Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
