@@ -143,7 +143,15 @@ pub(crate) fn result_of(status: StatusCode) -> CallResult {
         StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => CallResult::Busy,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE => CallResult::NoAnswer,
         StatusCode::REQUEST_TERMINATED => CallResult::Cancelled,
-        StatusCode::FORBIDDEN | StatusCode::DECLINE => CallResult::Rejected,
+        // As the translator has it: the called party or a rule said no.
+        StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::GONE
+        | StatusCode::ADDRESS_INCOMPLETE
+        | StatusCode::NOT_ACCEPTABLE_HERE
+        | StatusCode::DECLINE
+        | StatusCode::DOES_NOT_EXIST_ANYWHERE
+        | StatusCode::NOT_ACCEPTABLE_ANYWHERE => CallResult::Rejected,
         _ => CallResult::Failed,
     }
 }
