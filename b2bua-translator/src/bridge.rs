@@ -205,6 +205,18 @@ impl Call {
         response: &Message,
         flow: sip_core::flow::Flow,
     ) {
+        let number = response.cseq().map(|cseq| cseq.number).ok();
+        let answer_awaited = self.exchange.as_ref().is_some_and(|exchange| {
+            let Step::Answered { offered: Some(_), cseq } = exchange.step else { return false };
+            exchange.from == side.other() && Some(cseq) == number
+        });
+        let in_dialog = self.leg(side).and_then(|leg| leg.dialog.as_ref());
+        let same_fork =
+            in_dialog.is_some_and(|dialog| Some(&dialog.id().remote_tag) == response.to_tag().as_ref());
+        if answer_awaited && same_fork {
+            // Its ACK comes with the answer that the other side still owes.
+            return;
+        }
         let known = self.leg(side).is_some_and(|leg| leg.ack_again(env, response));
         if !known {
             env.reap(client, response, flow);

@@ -83,13 +83,12 @@ pub(crate) fn status_of_cause(cause: u16) -> Option<StatusCode> {
     })
 }
 
-/// The word for the call record.
+/// The word for the call record. A caller who gives up is not told apart here: a 487 that nobody asked for is a failure.
 pub(crate) fn result_of(status: StatusCode) -> CallResult {
     match status {
         status if status.is_success() => CallResult::Answered,
         StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => CallResult::Busy,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE => CallResult::NoAnswer,
-        StatusCode::REQUEST_TERMINATED => CallResult::Cancelled,
         StatusCode::FORBIDDEN
         | StatusCode::NOT_FOUND
         | StatusCode::GONE

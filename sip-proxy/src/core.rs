@@ -96,7 +96,7 @@ impl ProxyCore {
     }
 
     pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
-        i64::try_from(self.clock.unix(now).as_millis()).unwrap_or(i64::MAX)
+        self.clock.unix_ms(now)
     }
 
     pub(crate) fn ask(&mut self, token: Token, question: Question) {

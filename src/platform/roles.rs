@@ -119,6 +119,7 @@ pub(super) fn start_translator(
         },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
+        mask: node::telemetry::Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
@@ -139,15 +140,7 @@ pub(super) fn start_translator(
             RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
         let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone());
         let ids = IdSource::new(context.worker, context.seed);
-        (
-            TranslatorCore::new(
-                Arc::clone(&settings),
-                shared.clone(),
-                ids,
-                b2bua_translator::Clock::system(),
-            ),
-            world,
-        )
+        (TranslatorCore::new(Arc::clone(&settings), shared.clone(), ids, wall_clock()), world)
     };
     Ok(bound.0.spawn(start)?)
 }

@@ -19,10 +19,10 @@ use sip_core::wire::{Builder, Limits, Message, Method, Name, StatusCode};
 
 use crate::core::{Shared, TranslatorCore};
 use crate::question::{Answer, MediaId, PortPair, Question, Side, Sides, StreamPorts};
-use crate::record::Clock;
 use crate::relay::SideUpdate;
 use crate::sdp::Sdp;
 use crate::settings::{Face, Settings};
+use sip_core::clock::WallClock;
 
 pub(super) const PROXY: &str = "[2001:db8:1::10]:5060";
 pub(super) const INSIDE: &str = "[2001:db8:1::9]:5070";
@@ -143,7 +143,7 @@ impl Harness {
     pub(super) fn with(settings: Settings, seed: u8) -> Harness {
         let shared = Shared::new(Arc::new(directory()));
         let now = Instant::now();
-        let clock = Clock::new(now, Duration::from_secs(1_700_000_000));
+        let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
         let ids = IdSource::new(WorkerId(0), [seed; 32]);
         let core = TranslatorCore::new(Arc::new(settings), shared.clone(), ids, clock);
         let mut harness = Harness {

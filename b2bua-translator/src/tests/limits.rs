@@ -136,8 +136,14 @@ fn a_stopping_translator_hangs_up_and_writes_the_record() {
     harness.input(Input::Stop);
     for side in [PROXY, GATEWAY_1] {
         let bye = harness.take_request(side, Method::Bye);
-        assert!(bye.text(sip_core::wire::Name::Reason).is_some_and(|reason| reason.contains("cause=41")), "{bye:?}");
+        assert!(
+            bye.text(sip_core::wire::Name::Reason).is_some_and(|reason| reason.contains("cause=41")),
+            "{bye:?}"
+        );
     }
     let record = harness.record();
-    assert_eq!((record.reason.as_str(), record.ended_by), ("the node stopped", Some(schema::EndedBy::Platform)));
+    assert_eq!(
+        (record.reason.as_str(), record.ended_by),
+        ("the node stopped", Some(schema::EndedBy::Platform))
+    );
 }

@@ -145,6 +145,8 @@ fn a_delayed_offer_passes_end_to_end() {
     assert!(harness.nothing_for(GATEWAY_1), "the ACK waits for the answer");
     let ok = harness.take_status(PROXY, 200);
     assert_eq!(described(&ok).media_address(0).unwrap().1, 20_020);
+    harness.reply(&mut gateway, &out, 200, Some(sdp(GATEWAY_MEDIA, 4_000)));
+    assert!(harness.nothing_for(GATEWAY_1), "also when the answer is sent again");
     proxy.learn(&invite, &ok);
     harness.ack(&proxy, &ok, Some(sdp(PHONE_MEDIA, 11_000)));
     let ack = harness.take_request(GATEWAY_1, Method::Ack);
@@ -204,7 +206,9 @@ fn both_offer_at_once() {
     harness.forget_sent();
     // Toward the called side we chose the Call-ID: 2.1 to 4 s (RFC 3261 §14.1).
     harness.pass(Duration::from_millis(2_050));
-    assert!(harness.nothing_for(GATEWAY_1));
+    while let Some(message) = harness.try_take(GATEWAY_1) {
+        assert!(!message.is_request(), "{message:?}");
+    }
     harness.pass(Duration::from_secs(2));
     let again = harness.take_request(GATEWAY_1, Method::Invite);
     assert_eq!(again.cseq().unwrap().number, 3);
@@ -225,8 +229,12 @@ fn endless_glare_is_passed_on() {
     let mut harness = Harness::new();
     let (mut proxy, mut gateway) = harness.call_up();
     harness.ask(&mut gateway, Method::Invite, body(sdp(GATEWAY_MEDIA, 4_400)));
-    for _ in 0..4 {
-        let out = harness.take_request(PROXY, Method::Invite);
+    for cseq in 1..=4 {
+        // Retransmissions of the one before may come first.
+        let mut out = harness.take_request(PROXY, Method::Invite);
+        while out.cseq().unwrap().number != cseq {
+            out = harness.take_request(PROXY, Method::Invite);
+        }
         harness.reply(&mut proxy, &out, 491, None);
         harness.pass(Duration::from_millis(2_010));
     }
