@@ -279,9 +279,6 @@ impl Node {
     /// Stops the node and starts it again on the same ports.
     pub(crate) fn restart(&mut self) {
         self.terminate();
-        self.await_log(&["draining"]);
-        // Without the second signal it would stay to answer late retransmissions, for 64 * T1.
-        self.terminate();
         assert!(self.await_end().success(), "{}", self.log());
         self.start_again();
     }
