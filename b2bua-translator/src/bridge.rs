@@ -174,7 +174,11 @@ impl Call {
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT => {
                 self.finish(env, &exchange, status, &[]);
                 // RFC 3261 §12.2.1.2: the dialog is gone.
-                self.end_by_us(env, "the other side lost the call", Reason::sip(status.code(), status.reason()));
+                self.end_by_us(
+                    env,
+                    "the other side lost the call",
+                    Reason::sip(status.code(), status.reason()),
+                );
             }
             status => self.finish(env, &exchange, status, &failure::reasons(response)),
         }
@@ -201,6 +205,18 @@ impl Call {
         response: &Message,
         flow: sip_core::flow::Flow,
     ) {
+        let number = response.cseq().map(|cseq| cseq.number).ok();
+        let answer_awaited = self.exchange.as_ref().is_some_and(|exchange| {
+            let Step::Answered { offered: Some(_), cseq } = exchange.step else { return false };
+            exchange.from == side.other() && Some(cseq) == number
+        });
+        let in_dialog = self.leg(side).and_then(|leg| leg.dialog.as_ref());
+        let same_fork =
+            in_dialog.is_some_and(|dialog| Some(&dialog.id().remote_tag) == response.to_tag().as_ref());
+        if answer_awaited && same_fork {
+            // Its ACK comes with the answer that the other side still owes.
+            return;
+        }
         let known = self.leg(side).is_some_and(|leg| leg.ack_again(env, response));
         if !known {
             env.reap(client, response, flow);
@@ -399,7 +415,9 @@ impl Call {
                 Body::None => None,
                 Body::Sdp(offer) if can_relay(&offer) => Some(offer),
                 Body::Foreign => return env.refuse(server, StatusCode::UNSUPPORTED_MEDIA_TYPE, &[]),
-                Body::Sdp(_) | Body::Broken => return env.refuse(server, StatusCode::NOT_ACCEPTABLE_HERE, &[]),
+                Body::Sdp(_) | Body::Broken => {
+                    return env.refuse(server, StatusCode::NOT_ACCEPTABLE_HERE, &[]);
+                }
             };
             if offer.is_some()
                 && let Some(refusal) = self.conflict(env, side)
@@ -447,8 +465,10 @@ impl Call {
 
 /// The status and headers of a refusal when a request requires what we do not know (RFC 3261 §8.2.2.3).
 pub(crate) fn unacceptable(request: &Message) -> Option<(StatusCode, Vec<(Name, String)>)> {
-    let required: Vec<String> =
-        request.all::<Require>().map(|tag| tag.map_or_else(|_| "?".to_owned(), |tag| tag.token().to_owned())).collect();
+    let required: Vec<String> = request
+        .all::<Require>()
+        .map(|tag| tag.map_or_else(|_| "?".to_owned(), |tag| tag.token().to_owned()))
+        .collect();
     let list = required.join(", ");
     (!required.is_empty()).then(|| (StatusCode::BAD_EXTENSION, vec![(Name::Unsupported, list)]))
 }

@@ -13,11 +13,12 @@ use tracing::{info, warn};
 use crate::bridge::{Exchange, Relayed, Step};
 use crate::env::{Alarm, CallKey, Env, LocalEnd};
 use crate::failure;
+use crate::incoming::Party;
 use crate::leg::{Leg, Retransmission};
 use crate::media::Media;
 use crate::question::{Answer, Question, Side};
 use crate::record::{Draft, Ending};
-use crate::setup::{Party, Setup};
+use crate::setup::Setup;
 use crate::trunks::Permit;
 
 /// One call.
@@ -118,8 +119,14 @@ impl Call {
         self.permit = None;
         if let Some(draft) = &mut self.draft {
             info!(call = %self.id, result = %cause.result, by = %cause.by, reason = %cause.words, status = draft.status, "call ended");
-            counter!("centrex6_translator_calls_total", "direction" => draft.direction.as_str(), "result" => cause.result.as_str())
-                .increment(1);
+            let status = draft.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
+            counter!(
+                "centrex6_translator_calls_total",
+                "direction" => draft.direction.as_str(),
+                "result" => cause.result.as_str(),
+                "status" => status
+            )
+            .increment(1);
             let at = env.clock.unix_ms(env.now);
             draft.ending = Some(Ending { at, result: cause.result, reason: cause.words, by: cause.by });
         }
@@ -136,6 +143,16 @@ impl Call {
             reasons: vec![reason],
         };
         self.end(env, cause);
+    }
+
+    /// The node stops: the parties are told, and the record gets its last lines.
+    pub(crate) fn cut(&mut self, env: &mut Env) {
+        match self.state {
+            State::Setup(_) => self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "the node stopped"),
+            // Q.850 cause 41: temporary failure.
+            State::Up => self.end_by_us(env, "the node stopped", Reason::q850(41, "Temporary failure")),
+            State::Closing(_) => {}
+        }
     }
 
     /// Takes an answer of the world.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
 use sip_core::flow::Flow;
@@ -14,19 +14,19 @@ use sip_core::ids::{IdSource, WorkerId};
 use sip_core::transaction::{Event, Layer, Output as LayerOutput, ServerId};
 use sip_core::wire::header::MaxForwards;
 use sip_core::wire::{Message, Method, Name, StatusCode};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::bridge::unacceptable;
 use crate::call::Call;
 use crate::env::{CallKey, Env, Owner, alarm_of};
+use crate::incoming::Incoming;
 use crate::keep_alive::{self, KeepAlive};
 use crate::leg::ALLOW;
 use crate::media::{Body, SDP_TYPE};
 use crate::question::{Answer, Question};
-use crate::record::Clock;
-use crate::setup::Incoming;
 use crate::settings::Settings;
 use crate::trunks::{TrunkStates, trunk_of_source};
+use sip_core::clock::WallClock;
 
 /// What the workers of one translator share.
 #[derive(Debug, Clone)]
@@ -70,12 +70,12 @@ enum Peer {
 impl TranslatorCore {
     /// A core without calls. The worker with number 0 watches the gateways: its first output, there before any input, is the
     /// timer for that.
-    pub fn new(settings: Arc<Settings>, shared: Shared, ids: IdSource, clock: Clock) -> TranslatorCore {
+    pub fn new(settings: Arc<Settings>, shared: Shared, ids: IdSource, clock: WallClock) -> TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
-        let mut env = Env::new(clock.instant(), clock, settings, directory, trunks, ids);
+        let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
         if keep_alive.is_some() {
-            env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.instant())));
+            env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
         TranslatorCore { env, shared, calls: HashMap::new(), next_call: 1, keep_alive, draining: false }
     }
@@ -113,11 +113,7 @@ impl TranslatorCore {
                     }
                 }
                 // The call is over, or gave this INVITE up.
-                Some(_) if response.status().is_some_and(StatusCode::is_success) => {
-                    if response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
-                        self.env.reap(client, &response, flow);
-                    }
-                }
+                Some(_) if is_answer(&response) => self.env.reap(client, &response, flow),
                 _ => {}
             },
             Event::ClientFailed { client, failure } => match self.env.owner_of(client) {
@@ -133,8 +129,12 @@ impl TranslatorCore {
             },
             Event::ClientEnded { client } => self.env.client_ended(client),
             Event::ServerEnded { server } => self.env.server_ended(server),
-            Event::ServerFailed { server, failure } => debug!(?server, ?failure, "a response was not received"),
-            Event::Stray { response, flow } => debug!(?response, %flow, "a stray response"),
+            Event::ServerFailed { server, failure } => {
+                debug!(?server, ?failure, "a response was not received");
+            }
+            Event::Stray { response, flow } => {
+                debug!(?response, transport = %flow.transport, "a stray response")
+            }
         }
     }
 
@@ -153,7 +153,9 @@ impl TranslatorCore {
 
     fn request(&mut self, server: ServerId, request: Message, flow: Flow) {
         let Some(peer) = self.peer(&flow) else {
-            warn!(%flow, method = ?request.method(), "a request of a stranger is refused");
+            // No louder: whoever can send us a datagram could fill the log.
+            let remote = self.env.settings.mask.addr(flow.remote);
+            debug!(%remote, method = ?request.method(), "a request of a stranger is refused");
             counter!("centrex6_translator_strangers_total").increment(1);
             return self.env.refuse(server, StatusCode::FORBIDDEN, &[]);
         };
@@ -255,6 +257,12 @@ impl TranslatorCore {
         gauge!("centrex6_translator_calls_active").set(self.shared.calls() as f64);
     }
 
+    /// Calls that were ever taken.
+    #[cfg(test)]
+    pub(crate) fn begun(&self) -> usize {
+        self.next_call as usize - 1
+    }
+
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.env.is_idle()
@@ -282,15 +290,28 @@ impl Core for TranslatorCore {
                     self.with(key, |call, env| call.alarm(env, alarm));
                 }
             }
-            Input::Answer(token, answer) => match self.env.take_question(token) {
-                Some(key) => self.with(key, |call, env| call.answered_by_world(env, answer)),
-                None => debug!(?token, "an answer that nobody waits for"),
+            Input::Answer(token, answer) => match (self.env.take_question(token), answer) {
+                (Some(asked), answer) if self.calls.contains_key(&asked.call) => {
+                    self.with(asked.call, |call, env| call.answered_by_world(env, answer));
+                }
+                // The call did not wait for it.
+                (Some(asked), Answer::Opened { media, .. }) if asked.opens => {
+                    self.env.ask(asked.call, Question::CloseMedia { media });
+                }
+                (_, answer) => debug!(?token, ?answer, "an answer that nobody waits for"),
             },
             Input::Drain => {
                 info!(calls = self.calls.len(), "draining: no new calls");
                 self.draining = true;
                 if let Some(keep_alive) = &mut self.keep_alive {
                     keep_alive.stop(&mut self.env);
+                }
+            }
+            Input::Stop => {
+                self.draining = true;
+                let calls: Vec<CallKey> = self.calls.keys().copied().collect();
+                for key in calls {
+                    self.with(key, Call::cut);
                 }
             }
         }
@@ -305,6 +326,35 @@ impl Core for TranslatorCore {
     fn active(&self) -> usize {
         self.calls.len() + self.env.abandoned()
     }
+}
+
+fn is_answer(response: &Message) -> bool {
+    response.status().is_some_and(StatusCode::is_success)
+        && response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite)
+}
+
+/// Says what the translator's metrics mean. Once, before the first call.
+pub fn describe_metrics() {
+    describe_gauge!("centrex6_translator_calls_active", "Calls in this process, ringing ones too.");
+    describe_counter!(
+        "centrex6_translator_calls_total",
+        "Calls that ended, by direction, result and the final status that the caller got."
+    );
+    describe_counter!(
+        "centrex6_translator_refused_total",
+        "INVITEs refused before they became calls, by status."
+    );
+    describe_counter!(
+        "centrex6_translator_strangers_total",
+        "Requests from addresses that may not send any."
+    );
+    describe_counter!(
+        "centrex6_translator_failovers_total",
+        "Gateways left for the next one during a call's set-up."
+    );
+    describe_counter!("centrex6_translator_media_refused_total", "Calls refused for want of media ports.");
+    describe_gauge!("centrex6_translator_gateway_up", "Whether a gateway takes calls: 1 or 0.");
+    crate::relay::describe_metrics();
 }
 
 impl fmt::Debug for TranslatorCore {

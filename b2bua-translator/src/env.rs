@@ -15,9 +15,9 @@ use sip_core::wire::{Message, Method, Name, SipUri, StatusCode};
 use tracing::{debug, warn};
 
 use crate::question::{Question, Side};
-use crate::record::Clock;
 use crate::settings::{Face, Settings};
 use crate::trunks::TrunkStates;
+use sip_core::clock::WallClock;
 
 /// Names a call within one worker; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,15 +29,26 @@ pub(crate) struct Env {
     pub(crate) settings: Arc<Settings>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) trunks: Arc<TrunkStates>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     pub(crate) layer: Layer,
     pub(crate) ids: IdSource,
     pub(crate) out: VecDeque<Output<Question>>,
-    questions: HashMap<Token, CallKey>,
+    questions: HashMap<Token, Asked>,
     next_token: u64,
     servers: HashMap<ServerId, CallKey>,
     clients: HashMap<ClientId, Client>,
     dialogs: HashMap<LocalEnd, (CallKey, Side)>,
+    /// How many of the client transactions are nobody's.
+    abandoned: usize,
+}
+
+/// A question under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// The call that asked.
+    pub(crate) call: CallKey,
+    /// Whether the answer may bring a media session, which somebody must close.
+    pub(crate) opens: bool,
 }
 
 /// Our end of a dialog, early ones and all forks alike: Call-ID and our tag.
@@ -104,7 +115,7 @@ impl Alarm {
 impl Env {
     pub(crate) fn new(
         now: Instant,
-        clock: Clock,
+        clock: WallClock,
         settings: Arc<Settings>,
         directory: Arc<Directory>,
         trunks: Arc<TrunkStates>,
@@ -124,6 +135,7 @@ impl Env {
             servers: HashMap::new(),
             clients: HashMap::new(),
             dialogs: HashMap::new(),
+            abandoned: 0,
         }
     }
 
@@ -131,12 +143,13 @@ impl Env {
     pub(crate) fn ask(&mut self, call: CallKey, question: Question) {
         let token = Token(self.next_token);
         self.next_token += 1;
-        self.questions.insert(token, call);
+        let opens = matches!(question, Question::OpenMedia { .. });
+        self.questions.insert(token, Asked { call, opens });
         self.out.push_back(Output::Ask(token, question));
     }
 
-    /// The call that asked; each question is answered once.
-    pub(crate) fn take_question(&mut self, token: Token) -> Option<CallKey> {
+    /// Who asked; each question is answered once.
+    pub(crate) fn take_question(&mut self, token: Token) -> Option<Asked> {
         self.questions.remove(&token)
     }
 
@@ -160,6 +173,7 @@ impl Env {
         let invite = request.is(&Method::Invite).then(|| request.clone());
         match self.layer.request(self.now, request, flow) {
             Ok(client) => {
+                self.abandoned += usize::from(owner == Owner::Nobody);
                 self.clients.insert(client, Client { owner, invite, reaped: Vec::new() });
                 Some(client)
             }
@@ -177,15 +191,17 @@ impl Env {
 
     /// Gives an INVITE up: it is cancelled, and should a 2xx come nevertheless, that is ended.
     pub(crate) fn abandon(&mut self, client: ClientId, reasons: &[Reason]) {
-        if let Some(entry) = self.clients.get_mut(&client) {
-            entry.owner = Owner::Nobody;
+        if let Some(entry) = self.clients.get_mut(&client)
+            && std::mem::replace(&mut entry.owner, Owner::Nobody) != Owner::Nobody
+        {
+            self.abandoned += 1;
         }
         self.layer.cancel(self.now, client, reasons.first());
     }
 
-    /// INVITEs that were given up and are not over yet.
+    /// Requests that are nobody's any more and not over yet.
     pub(crate) fn abandoned(&self) -> usize {
-        self.clients.values().filter(|client| client.owner == Owner::Nobody).count()
+        self.abandoned
     }
 
     /// Acknowledges and ends what a 2xx that nobody wants has begun (RFC 3261 §13.2.2.4).
@@ -197,7 +213,9 @@ impl Env {
             return;
         }
         let Some(invite) = entry.invite.as_ref().filter(|_| entry.reaped.len() < MAX_FORKS) else { return };
-        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else { return };
+        let (Ok(mut dialog), Ok(cseq)) = (Dialog::uac(invite, response, flow), response.cseq()) else {
+            return;
+        };
         debug!(client = ?client, "ending an answer that came too late");
         let flow = self.way(&dialog, flow);
         let local = flow.local;
@@ -212,7 +230,10 @@ impl Env {
     }
 
     pub(crate) fn client_ended(&mut self, client: ClientId) {
-        self.clients.remove(&client);
+        let gone = self.clients.remove(&client);
+        if gone.is_some_and(|client| client.owner == Owner::Nobody) {
+            self.abandoned = self.abandoned.saturating_sub(1);
+        }
     }
 
     /// Notes that a call owns a server transaction.
@@ -257,6 +278,24 @@ impl Env {
     /// A Retry-After of some seconds, so that not all come back at once (RFC 3261 §14.2).
     pub(crate) fn soon(&mut self) -> (Name, String) {
         (Name::RetryAfter, (self.ids.next_u64() % 10 + 1).to_string())
+    }
+
+    /// Notes that a gateway gave no answer. Nothing is noted of proxies, nor where nobody would ask whether it lives again.
+    pub(crate) fn gateway_failed(&self, gateway: Gateway) {
+        if self.is_watched(gateway) {
+            self.trunks.failed(gateway, self.settings.keep_alive.failures);
+        }
+    }
+
+    /// Notes that a gateway answered.
+    pub(crate) fn gateway_answered(&self, gateway: Gateway) {
+        if self.is_watched(gateway) {
+            self.trunks.answered(gateway);
+        }
+    }
+
+    fn is_watched(&self, gateway: Gateway) -> bool {
+        !self.settings.keep_alive.every.is_zero() && !self.settings.proxies.contains(&gateway.address)
     }
 
     /// Where the next request of a dialog goes: the address in its route set or target when it is one of our family, else

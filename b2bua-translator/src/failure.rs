@@ -25,7 +25,11 @@ pub(crate) fn reasons(message: &Message) -> Vec<Reason> {
         let text = reason.text.map(|text| {
             text.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).take(MAX_TEXT).collect::<String>()
         });
-        kept.push(Reason { protocol: protocol.into(), cause: sane, text: text.filter(|text| !text.is_empty()) });
+        kept.push(Reason {
+            protocol: protocol.into(),
+            cause: sane,
+            text: text.filter(|text| !text.is_empty()),
+        });
     }
     kept
 }
@@ -79,13 +83,12 @@ pub(crate) fn status_of_cause(cause: u16) -> Option<StatusCode> {
     })
 }
 
-/// The word for the call record.
+/// The word for the call record. A caller who gives up is not told apart here: a 487 that nobody asked for is a failure.
 pub(crate) fn result_of(status: StatusCode) -> CallResult {
     match status {
         status if status.is_success() => CallResult::Answered,
         StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => CallResult::Busy,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE => CallResult::NoAnswer,
-        StatusCode::REQUEST_TERMINATED => CallResult::Cancelled,
         StatusCode::FORBIDDEN
         | StatusCode::NOT_FOUND
         | StatusCode::GONE
@@ -116,7 +119,9 @@ mod tests {
         let passed: Vec<String> = reasons(&bye).iter().map(Reason::to_string).collect();
         assert_eq!(passed, ["Q.850;cause=16;text=\"Normal call clearing\"", "SIP;cause=200"]);
         assert_eq!(q850(&reasons(&bye)), Some(16));
-        let bad = Builder::request(&Method::Bye, "sip:a@192.0.2.1").header(Name::Reason, "Q.850;cause=500").finish();
+        let bad = Builder::request(&Method::Bye, "sip:a@192.0.2.1")
+            .header(Name::Reason, "Q.850;cause=500")
+            .finish();
         assert!(reasons(&bad).is_empty());
     }
 

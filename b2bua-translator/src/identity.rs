@@ -36,12 +36,14 @@ pub(crate) struct InsideCaller {
 impl InsideCaller {
     /// Reads the caller of an INVITE that came from a proxy, which alone may assert identities.
     pub(crate) fn of(request: &Message, directory: &Directory) -> InsideCaller {
-        let asserted = request.all::<PAssertedIdentity>().flatten().find(|identity| identity.uri.sip().is_some());
+        let asserted =
+            request.all::<PAssertedIdentity>().flatten().find(|identity| identity.uri.sip().is_some());
         let from = request.from().ok();
         let uri = asserted.as_ref().map(|identity| &identity.uri).or(from.as_ref().map(|from| &from.uri));
         // From is what a phone says of itself: it names the caller in the record, but finds no line.
         let line = asserted.as_ref().and_then(|identity| line_of(&identity.uri, directory));
-        let number = line.and_then(|line| directory.numbers_of_line(line).first().map(|number| number.e164.clone()));
+        let number =
+            line.and_then(|line| directory.numbers_of_line(line).first().map(|number| number.e164.clone()));
         let name = number.clone().unwrap_or_else(|| uri.map(name_of).unwrap_or_default());
         InsideCaller { line, number, private: is_private(request), name }
     }
@@ -70,14 +72,16 @@ pub(crate) struct OutsideCaller {
 impl OutsideCaller {
     /// Reads the caller of an INVITE that came from a trunk: what it asserts, else what From says.
     pub(crate) fn of(request: &Message, country: &Country) -> OutsideCaller {
-        let asserted = request.all::<PAssertedIdentity>().flatten().find_map(|identity| {
-            digits_of(&identity.uri).map(|digits| (digits, identity.display.clone()))
-        });
+        let asserted = request
+            .all::<PAssertedIdentity>()
+            .flatten()
+            .find_map(|identity| digits_of(&identity.uri).map(|digits| (digits, identity.display.clone())));
         let from = request.from().ok();
         let said = from.and_then(|from| digits_of(&from.uri).map(|digits| (digits, from.display.clone())));
         let (digits, display) = asserted.or(said).unzip();
         let number = digits.map(|digits| country.e164(&digits).unwrap_or(digits));
-        let display = display.flatten().map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect());
+        let display =
+            display.flatten().map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect());
         OutsideCaller { display, number, private: is_private(request) }
     }
 
@@ -198,10 +202,8 @@ mod tests {
 
     #[test]
     fn a_private_caller_is_not_shown() {
-        let request = invite(&[
-            (Name::From, "<sip:09012345678@192.0.2.1>;tag=1"),
-            (Name::Privacy, "critical;id"),
-        ]);
+        let request =
+            invite(&[(Name::From, "<sip:09012345678@192.0.2.1>;tag=1"), (Name::Privacy, "critical;id")]);
         let identity = OutsideCaller::of(&request, &Country::default()).toward_proxy(face());
         assert_eq!(identity.from.to_string(), "\"Anonymous\" <sip:anonymous@anonymous.invalid>");
         assert!(identity.private && identity.asserted.is_some());

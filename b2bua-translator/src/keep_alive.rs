@@ -1,7 +1,7 @@
 //! Which gateways live: OPTIONS to each, by one worker for all.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schema::Gateway;
 use sip_core::core::{Output, TimerId};
@@ -18,7 +18,8 @@ use crate::trunks::transport_of;
 #[derive(Debug, Default)]
 pub(crate) struct KeepAlive {
     due: HashMap<Gateway, Instant>,
-    asked: HashMap<ClientId, Gateway>,
+    /// Who has not answered yet, and when that counts as a failure.
+    asked: HashMap<ClientId, (Gateway, Instant)>,
 }
 
 impl KeepAlive {
@@ -37,21 +38,25 @@ impl KeepAlive {
             .take(MAX_GATEWAYS)
             .collect();
         self.due.retain(|gateway, _| gateways.contains(gateway));
+        let now = env.now;
+        let late: Vec<ClientId> =
+            self.asked.iter().filter(|(_, (_, until))| *until <= now).map(|(client, _)| *client).collect();
+        for client in late {
+            self.failed(env, client);
+        }
         env.trunks.keep_only(&gateways);
         for gateway in gateways {
             let due = *self.due.entry(gateway).or_insert(env.now);
             if due <= env.now {
                 let next = if env.trunks.is_up(gateway) { times.every } else { times.retry_every };
                 self.due.insert(gateway, env.now + next);
-                // One that has not answered yet is not asked twice.
-                if !self.asked.values().any(|asked| *asked == gateway) {
-                    self.ask(env, gateway);
-                }
+                self.ask(env, gateway);
             }
         }
         // New trunks are found without being told: the shorter of the two times is soon enough.
-        let soonest = self.due.values().min().copied().unwrap_or(env.now + times.retry_every);
-        let at = soonest.min(env.now + times.retry_every.max(std::time::Duration::from_secs(1)));
+        let answers = self.asked.values().map(|(_, until)| until);
+        let soonest = self.due.values().chain(answers).min().copied().unwrap_or(env.now + times.retry_every);
+        let at = soonest.min(env.now + times.retry_every.max(Duration::from_secs(1)));
         env.out.push_back(Output::SetTimer(TIMER, Some(at)));
     }
 
@@ -64,22 +69,25 @@ impl KeepAlive {
     /// proxy, which did not reach it.
     pub(crate) fn response(&mut self, env: &mut Env, client: ClientId, response: &Message) {
         let Some(status) = response.status().filter(|status| status.is_final()) else { return };
-        let Some(gateway) = self.asked.remove(&client) else { return };
+        let Some((gateway, _)) = self.asked.remove(&client) else {
+            // Late, but alive: the next one will tell.
+            return;
+        };
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => self.failed_by(env, gateway),
-            _ => env.trunks.answered(gateway),
+            _ => env.gateway_answered(gateway),
         }
     }
 
     /// No response came.
     pub(crate) fn failed(&mut self, env: &mut Env, client: ClientId) {
-        if let Some(gateway) = self.asked.remove(&client) {
+        if let Some((gateway, _)) = self.asked.remove(&client) {
             self.failed_by(env, gateway);
         }
     }
 
     fn failed_by(&mut self, env: &mut Env, gateway: Gateway) {
-        env.trunks.failed(gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(gateway);
         // A second failure in a row is looked for at once, not after the long time.
         let soon = env.now + env.settings.keep_alive.retry_every;
         if let Some(due) = self.due.get_mut(&gateway) {
@@ -104,7 +112,7 @@ impl KeepAlive {
             .header(Name::Allow, ALLOW)
             .finish();
         if let Some(client) = env.request(Owner::KeepAlive(gateway), request, flow) {
-            self.asked.insert(client, gateway);
+            self.asked.insert(client, (gateway, env.now + env.settings.connect_limit));
         }
     }
 }

@@ -202,17 +202,19 @@ impl Leg {
         self.last_ack = Some((cseq, ack));
     }
 
-    /// Sends the ACK again that a repeated 2xx asks for. False when the 2xx is another fork's.
+    /// Acknowledges a 2xx that came again, or one whose INVITE nobody waits for any more. False when it is another fork's.
     pub(crate) fn ack_again(&mut self, env: &mut Env, response: &Message) -> bool {
         let Some(dialog) = &self.dialog else { return false };
         if dialog.id().remote_tag != response.to_tag().unwrap_or_default() {
             return false;
         }
         let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or_default();
-        let flow = env.way(dialog, self.flow);
         match &self.last_ack {
-            Some((number, ack)) if *number == cseq => env.layer.send(ack, flow),
-            _ => {}
+            Some((number, ack)) if *number == cseq => {
+                let flow = env.way(dialog, self.flow);
+                env.layer.send(ack, flow);
+            }
+            _ => self.ack(env, cseq, None),
         }
         true
     }

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | [`core`] | [`TranslatorCore`]: takes each input to the call that it belongs to |
 //! | `call`, `leg` | a call and its state; one of its two legs |
-//! | `setup` | from the caller's INVITE to the answer |
+//! | `incoming`, `invite` | a new call: who calls whom; the INVITE to the called side |
+//! | `setup` | from the first candidate to the answer |
 //! | `bridge` | what one leg asks in an answered call becomes a request on the other |
 //! | `media` | a call's media, and SDP on its way between the legs |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
@@ -27,6 +28,8 @@ mod call;
 mod env;
 mod failure;
 mod identity;
+mod incoming;
+mod invite;
 mod keep_alive;
 mod leg;
 mod media;
@@ -35,8 +38,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use self::core::{Shared, TranslatorCore};
+pub use self::core::{Shared, TranslatorCore, describe_metrics};
 pub use self::question::{Answer, Question};
-pub use self::record::Clock;
 pub use self::settings::{Country, Face, KeepAlive, Settings};
 pub use self::world::TranslatorWorld;

@@ -19,8 +19,7 @@ pub(crate) struct Media {
     session: Option<Session>,
     /// Our addresses toward each side.
     addresses: Option<Sides<IpAddr>>,
-    /// Whether an answer to [`Question::OpenMedia`] or [`Question::GrowMedia`] is awaited.
-    opening: bool,
+    opening: Opening,
     /// How many answers to [`Question::CloseMedia`] are awaited.
     closing: usize,
     described: Sides<Option<Sdp>>,
@@ -28,6 +27,16 @@ pub(crate) struct Media {
     real: Sides<Vec<Option<IpAddr>>>,
     /// Where a side's media may come from; `None` for a phone, whose SDP is exact.
     networks: Sides<Option<Arc<[IpNet]>>>,
+}
+
+/// Which answer about ports is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    None,
+    /// That to [`Question::OpenMedia`].
+    Session,
+    /// That to [`Question::GrowMedia`].
+    Streams,
 }
 
 #[derive(Debug)]
@@ -42,7 +51,7 @@ impl Media {
             call,
             session: None,
             addresses: None,
-            opening: false,
+            opening: Opening::None,
             closing: 0,
             described: Sides::default(),
             real: Sides::default(),
@@ -62,7 +71,7 @@ impl Media {
 
     /// Whether nothing is open and no answer is awaited.
     pub(crate) fn is_over(&self) -> bool {
-        self.session.is_none() && !self.opening && self.closing == 0
+        self.session.is_none() && self.opening == Opening::None && self.closing == 0
     }
 
     /// Streams that are open.
@@ -71,34 +80,43 @@ impl Media {
     }
 
     /// Asks for ports.
-    pub(crate) fn open(&mut self, env: &mut Env, id: Arc<str>, streams: usize, caller: IpAddr, callee: IpAddr) {
+    pub(crate) fn open(
+        &mut self,
+        env: &mut Env,
+        id: Arc<str>,
+        streams: usize,
+        caller: IpAddr,
+        callee: IpAddr,
+    ) {
         self.addresses = Some(Sides { caller, callee });
-        self.opening = true;
+        self.opening = Opening::Session;
         env.ask(self.call, Question::OpenMedia { call: id, streams, caller, callee });
     }
 
     /// Asks for the ports of further streams.
     pub(crate) fn grow(&mut self, env: &mut Env, streams: usize) {
         if let Some(session) = &self.session {
-            self.opening = true;
+            self.opening = Opening::Streams;
             env.ask(self.call, Question::GrowMedia { media: session.id, streams });
         }
     }
 
-    /// Takes a session that was opened or has grown.
+    /// Takes a session that was opened, or one that has grown and was not closed meanwhile.
     pub(crate) fn opened(&mut self, id: MediaId, streams: Vec<StreamPorts>) {
-        self.opening = false;
-        self.session = Some(Session { id, streams });
+        let opening = std::mem::replace(&mut self.opening, Opening::None);
+        if opening == Opening::Session || self.session.is_some() {
+            self.session = Some(Session { id, streams });
+        }
     }
 
     /// Takes a refusal.
     pub(crate) fn not_opened(&mut self) {
-        self.opening = false;
+        self.opening = Opening::None;
     }
 
-    /// Closes the session, once its ports are known.
+    /// Closes the session, if there is one.
     pub(crate) fn close(&mut self, env: &mut Env) {
-        if !self.opening && let Some(session) = self.session.take() {
+        if let Some(session) = self.session.take() {
             self.closing += 1;
             env.ask(self.call, Question::CloseMedia { media: session.id });
         }
@@ -163,7 +181,8 @@ impl Media {
 
     /// An answer that refuses every section of an offer: what an ACK holds when the call ends instead.
     pub(crate) fn refusal(&self, offer: &Sdp, to: Side, origin: &mut OriginCounter) -> Bytes {
-        let address = self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
+        let address =
+            self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
         origin.rewrite(offer, vec![MediaRewrite::Reject; offer.media_count()], Vec::new(), address)
     }
 
@@ -173,7 +192,8 @@ impl Media {
     }
 
     fn update_of(&self, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
-        let Some(section) = sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
+        let Some(section) =
+            sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
         else {
             return refused();
         };
@@ -267,13 +287,18 @@ mod tests {
     use super::*;
 
     fn sdp(media: &str) -> Sdp {
-        Sdp::parse(format!("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}")).unwrap()
+        Sdp::parse(format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n{media}"
+        ))
+        .unwrap()
     }
 
     fn media() -> Media {
         let mut media = Media::new(CallKey(1));
-        media.addresses = Some(Sides { caller: "2001:db8::9".parse().unwrap(), callee: "198.51.100.9".parse().unwrap() });
+        media.addresses =
+            Some(Sides { caller: "2001:db8::9".parse().unwrap(), callee: "198.51.100.9".parse().unwrap() });
         let pair = |rtp| PortPair { rtp, rtcp: rtp + 1 };
+        media.opening = Opening::Session;
         media.opened(MediaId(1), vec![StreamPorts { caller: pair(20_000), callee: pair(30_000) }]);
         media
     }

@@ -1,38 +1,6 @@
 //! The call record: what stays of a call.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
 use schema::{CallRecord, CallResult, Direction, EndedBy, LineId, TrunkId};
-
-/// Tells the time of day from the clock that never runs backwards.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    instant: Instant,
-    since_epoch: Duration,
-}
-
-impl Clock {
-    /// A clock that shows `since_epoch` (since 1970) at `instant`.
-    pub fn new(instant: Instant, since_epoch: Duration) -> Clock {
-        Clock { instant, since_epoch }
-    }
-
-    /// A clock set by the system's.
-    pub fn system() -> Clock {
-        Clock::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-    }
-
-    /// When it was set.
-    pub(crate) fn instant(&self) -> Instant {
-        self.instant
-    }
-
-    /// Milliseconds since 1970.
-    pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
-        let passed = now.saturating_duration_since(self.instant);
-        i64::try_from((self.since_epoch + passed).as_millis()).unwrap_or(i64::MAX)
-    }
-}
 
 /// A record that is being written.
 #[derive(Debug)]
@@ -98,16 +66,4 @@ impl Draft {
 /// The store refuses control characters and long texts; parties choose these texts.
 fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(128).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clock_goes_with_the_instants() {
-        let start = Instant::now();
-        let clock = Clock::new(start, Duration::from_secs(1_700_000_000));
-        assert_eq!(clock.unix_ms(start + Duration::from_millis(1_500)), 1_700_000_001_500);
-    }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use node::telemetry::Mask;
 use sip_core::transaction;
 
 /// Settings of all workers of one translator.
@@ -27,7 +28,7 @@ pub struct Settings {
     pub max_calls: usize,
     /// Media sections relayed in a call; further ones are refused with port 0.
     pub max_streams: usize,
-    /// How long a gateway may take to its first provisional response before the next one is tried.
+    /// How long a gateway may take to its first response: then the next one is tried, and an OPTIONS counts as failed.
     pub connect_limit: Duration,
     /// How long a call may ring.
     pub ring_limit: Duration,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// How trunks are watched.
     pub keep_alive: KeepAlive,
+    /// What log lines hide.
+    pub mask: Mask,
 }
 
 impl Settings {
@@ -57,6 +60,7 @@ impl Settings {
             call_limit: Duration::from_secs(12 * 3600),
             retry_after: Duration::from_secs(5),
             keep_alive: KeepAlive::default(),
+            mask: Mask::default(),
         }
     }
 
@@ -140,10 +144,10 @@ impl Default for KeepAlive {
     }
 }
 
-/// ITU-T E.164 §6: at most 15 digits, the first not zero; fewer than five are no subscriber's number.
+/// ITU-T E.164 §6: at most 15 digits, the first not zero; fewer than seven are no subscriber's number.
 fn valid(number: String) -> Option<String> {
     let digits = number.len().saturating_sub(1);
-    ((5..=15).contains(&digits) && !number.starts_with("+0")).then_some(number)
+    ((7..=15).contains(&digits) && !number.starts_with("+0")).then_some(number)
 }
 
 #[cfg(test)]
@@ -167,14 +171,16 @@ mod tests {
         ] {
             assert_eq!(japan.e164(dialled).as_deref(), wanted, "{dialled}");
         }
-        let nowhere = Country { code: "".into(), national_prefix: "".into(), international_prefix: "".into() };
+        let nowhere =
+            Country { code: "".into(), national_prefix: "".into(), international_prefix: "".into() };
         assert_eq!(nowhere.e164("0312345678"), None);
         assert_eq!(nowhere.e164("+81312345678").as_deref(), Some("+81312345678"));
     }
 
     #[test]
     fn a_face_takes_every_address_of_its_listener() {
-        let face = Face { signalling: "[2001:db8::9]:5060".parse().unwrap(), media: "2001:db8::9".parse().unwrap() };
+        let face =
+            Face { signalling: "[2001:db8::9]:5060".parse().unwrap(), media: "2001:db8::9".parse().unwrap() };
         assert!(face.listens_at("[2001:db8::77]:5060".parse().unwrap()));
         assert!(!face.listens_at("[2001:db8::9]:5061".parse().unwrap()));
         assert!(!face.listens_at("192.0.2.1:5060".parse().unwrap()));

@@ -1,29 +1,27 @@
-//! From the caller's INVITE to the answer: candidates in turn, early media, failover.
+//! From the first candidate to the answer: gateways in turn, early media, failover.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use metrics::counter;
-use schema::{CallResult, Direction, EndedBy, Gateway, Trunk};
+use schema::{CallResult, EndedBy, Gateway};
 use sip_core::dialog::Dialog;
-use sip_core::flow::Flow;
+use sip_core::flow::{Flow, Transport};
 use sip_core::transaction::{ClientId, Failure, ServerId};
-use sip_core::wire::header::{MaxForwards, Reason};
-use sip_core::wire::{HostPort, Message, Name, SipUri, StatusCode};
+use sip_core::wire::header::Reason;
+use sip_core::wire::{Message, StatusCode};
 use tracing::{debug, error, info};
 
 use crate::bridge::{Exchange, Step};
 use crate::call::{Call, Cause, State};
-use crate::env::{Alarm, CallKey, Env, Owner};
+use crate::env::{Alarm, Env, Owner};
 use crate::failure::{self, Verdict};
-use crate::identity::{Identity, InsideCaller, OutsideCaller, digits_of};
-use crate::leg::{Leg, with_sdp};
-use crate::media::{Body, Media, can_relay};
+use crate::invite::{compose, toward};
+use crate::leg::Leg;
+use crate::media::{Body, can_relay};
 use crate::question::Side;
-use crate::record::Draft;
 use crate::sdp::{Sdp, shares_codec};
-use crate::settings::Face;
-use crate::trunks::{self, Candidate, Permit};
+use crate::trunks::Candidate;
 
 /// An unanswered call.
 #[derive(Debug)]
@@ -60,128 +58,7 @@ struct Attempt {
     ringing: bool,
 }
 
-/// The caller.
-#[derive(Debug)]
-pub(crate) enum Party {
-    /// A phone, through the proxy.
-    Inside(InsideCaller),
-    /// Somebody behind a trunk.
-    Outside(OutsideCaller),
-}
-
-/// An INVITE that is taken for processing.
-pub(crate) struct Incoming {
-    pub(crate) server: ServerId,
-    pub(crate) request: Message,
-    pub(crate) flow: Flow,
-    pub(crate) offer: Option<Sdp>,
-}
-
 impl Call {
-    /// A call from the inside to a trunk.
-    pub(crate) fn outbound(env: &mut Env, key: CallKey, incoming: Incoming) -> Call {
-        let uri = incoming.request.request_uri().ok();
-        let number = uri.as_ref().and_then(digits_of).unwrap_or_default();
-        let party = InsideCaller::of(&incoming.request, &env.directory);
-        let candidates = trunks::candidates(&env.directory, &env.settings, &number);
-        let mut call = Call::new(env, key, incoming, Party::Inside(party), number, candidates, env.settings.inside);
-        if let (Some(draft), Party::Inside(party)) = (&mut call.draft, &call.party) {
-            draft.line = party.line;
-            draft.caller = party.name.clone();
-        }
-        call
-    }
-
-    /// A call from a trunk to the inside.
-    pub(crate) fn inbound(
-        env: &mut Env,
-        key: CallKey,
-        incoming: Incoming,
-        trunk: Arc<Trunk>,
-        face: Face,
-        permit: Permit,
-    ) -> Call {
-        let uri = incoming.request.request_uri().ok();
-        let dialled = uri.as_ref().and_then(digits_of).unwrap_or_default();
-        let number = called_number(env, &dialled);
-        let party = OutsideCaller::of(&incoming.request, &env.settings.country);
-        let candidates = match number.is_empty() {
-            true => VecDeque::new(),
-            false => trunks::proxies(&env.settings),
-        };
-        let (name, line) = (party.name(), env.directory.line_of_number(&number).map(|line| line.id));
-        let networks = trunk.media_networks.as_slice().into();
-        let id = trunk.id;
-        let mut call = Call::new(env, key, incoming, Party::Outside(party), number, candidates, face);
-        call.permit = Some(permit);
-        call.media.set_networks(Side::Caller, Some(networks));
-        if let Some(draft) = &mut call.draft {
-            draft.line = line;
-            draft.trunk = Some(id);
-            draft.caller = name;
-            draft.callee = if call.number.is_empty() { dialled } else { call.number.clone() };
-        }
-        call
-    }
-
-    fn new(
-        env: &mut Env,
-        key: CallKey,
-        incoming: Incoming,
-        party: Party,
-        number: String,
-        candidates: VecDeque<Candidate>,
-        face: Face,
-    ) -> Call {
-        let id = format!("{}-{:016x}{:016x}", env.settings.node, env.ids.next_u64(), env.ids.next_u64());
-        let call_id = incoming.request.call_id().unwrap_or_default().to_owned();
-        let caller = Leg::new(env, key, Side::Caller, face, incoming.flow, call_id);
-        let direction = match party {
-            Party::Inside(_) => Direction::Outbound,
-            Party::Outside(_) => Direction::Inbound,
-        };
-        let draft = Draft {
-            id: id.clone(),
-            node: env.settings.node.clone(),
-            started_at: env.clock.unix_ms(env.now),
-            answered_at: None,
-            caller: String::new(),
-            callee: number.clone(),
-            direction,
-            line: None,
-            trunk: None,
-            status: None,
-            media: Vec::new(),
-            ending: None,
-        };
-        env.own_server(incoming.server, key);
-        let setup = Setup {
-            server: incoming.server,
-            request: incoming.request,
-            offer: incoming.offer,
-            early: None,
-            // What the caller gets when every gateway is down or full.
-            last: StatusCode::SERVICE_UNAVAILABLE,
-            candidates,
-            phase: Phase::Choosing,
-        };
-        Call {
-            key,
-            id: id.into(),
-            state: State::Setup(Box::new(setup)),
-            ends: vec![caller.end()],
-            caller,
-            callee: None,
-            media: Media::new(key),
-            draft: Some(draft),
-            party,
-            number,
-            permit: None,
-            exchange: None,
-            relayed: Vec::new(),
-        }
-    }
-
     /// Begins: refuses what cannot be, or calls the first candidate. `readable`: the INVITE's SDP, if any, could be read.
     pub(crate) fn begin(&mut self, env: &mut Env, readable: bool) {
         let State::Setup(setup) = &mut self.state else { return };
@@ -192,9 +69,17 @@ impl Call {
                 return self.refuse(env, StatusCode::BAD_REQUEST, &error.to_string());
             }
         }
-        let (caller, direction) =
-            self.draft.as_ref().map_or(("", ""), |draft| (draft.caller.as_str(), draft.direction.as_str()));
-        info!(call = %self.id, sip_call_id = %self.caller.call_id, direction, caller, callee = %self.number, "call begins");
+        if let Some(draft) = &self.draft {
+            let mask = env.settings.mask;
+            info!(
+                call = %self.id,
+                sip_call_id = %self.caller.call_id,
+                direction = draft.direction.as_str(),
+                caller = %mask.number(&draft.caller),
+                callee = %mask.number(&draft.callee),
+                "call begins"
+            );
+        }
         if !readable || setup.offer.as_ref().is_some_and(|offer| !can_relay(offer)) {
             return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "no media that can be relayed");
         }
@@ -228,7 +113,7 @@ impl Call {
     pub(crate) fn no_reply(&mut self, env: &mut Env) {
         let State::Setup(setup) = &mut self.state else { return };
         let Phase::Calling(attempt) = std::mem::replace(&mut setup.phase, Phase::Choosing) else { return };
-        env.trunks.failed(attempt.gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(attempt.gateway);
         env.abandon(attempt.client, &[]);
         self.fail_over(env, attempt.gateway, "no reply");
     }
@@ -273,7 +158,7 @@ impl Call {
         if ringing {
             return self.refuse(env, StatusCode::REQUEST_TIMEOUT, "the gateway fell silent");
         }
-        env.trunks.failed(gateway, env.settings.keep_alive.failures);
+        env.gateway_failed(gateway);
         let words = match failure {
             Failure::TimedOut => "time-out",
             Failure::Transport => "transport error",
@@ -282,7 +167,13 @@ impl Call {
     }
 
     /// Takes a response to the INVITE of the current candidate.
-    pub(crate) fn setup_response(&mut self, env: &mut Env, response: &Message, status: StatusCode, flow: Flow) {
+    pub(crate) fn setup_response(
+        &mut self,
+        env: &mut Env,
+        response: &Message,
+        status: StatusCode,
+        flow: Flow,
+    ) {
         let State::Setup(setup) = &mut self.state else { return };
         let Phase::Calling(attempt) = &mut setup.phase else { return };
         env.set_alarm(self.key, Alarm::Connect, None);
@@ -302,7 +193,7 @@ impl Call {
     fn progress(&mut self, env: &mut Env, response: &Message, status: StatusCode, flow: Flow) {
         let (State::Setup(setup), Some(callee)) = (&mut self.state, &mut self.callee) else { return };
         let Phase::Calling(attempt) = &setup.phase else { return };
-        env.trunks.answered(attempt.gateway);
+        env.gateway_answered(attempt.gateway);
         if let Ok(dialog) = Dialog::uac(&attempt.request, response, flow) {
             callee.dialog = Some(dialog);
         }
@@ -325,7 +216,7 @@ impl Call {
     fn answer(&mut self, env: &mut Env, response: &Message, flow: Flow) {
         let (State::Setup(setup), Some(callee)) = (&mut self.state, &mut self.callee) else { return };
         let Phase::Calling(attempt) = &setup.phase else { return };
-        env.trunks.answered(attempt.gateway);
+        env.gateway_answered(attempt.gateway);
         let cseq = response.cseq().map(|cseq| cseq.number).unwrap_or(1);
         match Dialog::uac(&attempt.request, response, flow) {
             Ok(dialog) => callee.dialog = Some(dialog),
@@ -349,9 +240,9 @@ impl Call {
         };
         let delayed = setup.offer.is_none();
         if let Some((status, words)) = trouble {
-            let refusal = described.filter(|_| delayed).map(|offer| {
-                self.media.refusal(&offer, Side::Callee, &mut callee.origin)
-            });
+            let refusal = described
+                .filter(|_| delayed)
+                .map(|offer| self.media.refusal(&offer, Side::Callee, &mut callee.origin));
             callee.ack(env, cseq, refusal);
             callee.hang_up(env, &[Reason::sip(status.code(), words)]);
             setup.phase = Phase::Choosing;
@@ -400,12 +291,12 @@ impl Call {
             Verdict::TryNext(last) => {
                 setup.last = last;
                 if status == StatusCode::REQUEST_TIMEOUT {
-                    env.trunks.failed(attempt.gateway, env.settings.keep_alive.failures);
+                    env.gateway_failed(attempt.gateway);
                 }
                 self.fail_over(env, attempt.gateway, status.reason());
             }
             Verdict::Final(last) => {
-                env.trunks.answered(attempt.gateway);
+                env.gateway_answered(attempt.gateway);
                 let words = format!("{status} {}", response.reason());
                 self.refuse_with(env, last, EndedBy::Callee, &words, reasons);
             }
@@ -451,7 +342,8 @@ impl Call {
             }
             // None yet, or ports of the wrong family for this gateway.
             self.media.close(env);
-            let wanted = setup.offer.as_ref().map_or(1, Sdp::media_count).clamp(1, env.settings.max_streams.max(1));
+            let wanted =
+                setup.offer.as_ref().map_or(1, Sdp::media_count).clamp(1, env.settings.max_streams.max(1));
             setup.phase = Phase::Opening(candidate);
             self.media.open(env, Arc::clone(&self.id), wanted, caller, callee);
             return;
@@ -460,23 +352,22 @@ impl Call {
 
     fn call_out(&mut self, env: &mut Env, candidate: Candidate) {
         let State::Setup(setup) = &mut self.state else { return };
-        let flow = candidate.flow();
         let call_id = env.ids.call_id();
-        let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, flow, call_id);
+        let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, candidate.flow(), call_id);
         self.ends.push(leg.end());
         self.media.publish(env, false);
-        let body = setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));
+        let body =
+            setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));
         let (uri, identity) = toward(&self.party, &self.number, &candidate);
-        let hops = setup.request.header::<MaxForwards>().ok().flatten().map_or(70, |hops| hops.0.min(70));
-        let mut builder = leg.invite(env.via(&flow, candidate.face), &uri, identity.from, hops.saturating_sub(1));
-        builder = builder.header_if(Name::PAssertedIdentity, identity.asserted);
-        if identity.private {
-            builder = builder.header(Name::Privacy, "id");
+        let mut request = compose(env, &leg, &setup.request, &uri, &identity, body.clone());
+        let limit = candidate.trunk.as_ref().and_then(|(trunk, _)| trunk.max_udp_bytes);
+        let too_long = limit.is_some_and(|limit| request.bytes().len() > limit as usize);
+        if too_long && leg.flow.transport == Transport::Udp {
+            // RFC 3261 §18.1.1.
+            leg.flow.transport = Transport::Tcp;
+            request = compose(env, &leg, &setup.request, &uri, &identity, body);
         }
-        for name in PASSED {
-            builder = builder.copy(&setup.request, name);
-        }
-        let request = with_sdp(builder, body).finish();
+        let flow = leg.flow;
         debug!(call = %self.id, gateway = %candidate.gateway, sip_call_id = %leg.call_id, "calling");
         let client = env.request(Owner::Call(self.key, Side::Callee), request.clone(), flow);
         self.callee = Some(leg);
@@ -487,12 +378,20 @@ impl Call {
         env.alarm_in(self.key, Alarm::Connect, env.settings.connect_limit);
     }
 
-    fn refuse(&mut self, env: &mut Env, status: StatusCode, words: &str) {
+    /// We refuse the call before anybody answered it.
+    pub(crate) fn refuse(&mut self, env: &mut Env, status: StatusCode, words: &str) {
         self.refuse_with(env, status, EndedBy::Platform, words, Vec::new());
     }
 
     /// The caller gets a final failure, and the call ends.
-    fn refuse_with(&mut self, env: &mut Env, status: StatusCode, by: EndedBy, words: &str, reasons: Vec<Reason>) {
+    fn refuse_with(
+        &mut self,
+        env: &mut Env,
+        status: StatusCode,
+        by: EndedBy,
+        words: &str,
+        reasons: Vec<Reason>,
+    ) {
         let State::Setup(setup) = &self.state else { return };
         let (server, request) = (setup.server, setup.request.clone());
         self.reject(env, server, &request, status, &reasons);
@@ -501,6 +400,18 @@ impl Call {
 }
 
 impl Setup {
+    /// Nobody is called yet.
+    pub(crate) fn new(
+        server: ServerId,
+        request: Message,
+        offer: Option<Sdp>,
+        candidates: VecDeque<Candidate>,
+    ) -> Setup {
+        // What the caller gets when every gateway is down or full.
+        let last = StatusCode::SERVICE_UNAVAILABLE;
+        Setup { server, request, offer, early: None, candidates, phase: Phase::Choosing, last }
+    }
+
     /// The transaction of the current attempt.
     pub(crate) fn client(&self) -> Option<ClientId> {
         match &self.phase {
@@ -516,38 +427,3 @@ impl Setup {
         }
     }
 }
-
-/// What the called side is told: the Request-URI, and who calls.
-fn toward(party: &Party, number: &str, candidate: &Candidate) -> (String, Identity) {
-    let host = HostPort::from(candidate.gateway.address);
-    match (party, &candidate.trunk) {
-        (Party::Inside(caller), Some((trunk, route))) => {
-            let mut uri = SipUri::new(Some(&route.rewrite(number)), host);
-            uri.params.set("user", Some("phone"));
-            (uri.to_string(), caller.toward_trunk(trunk, candidate.face))
-        }
-        (Party::Outside(caller), _) => {
-            (SipUri::new(Some(number), host).to_string(), caller.toward_proxy(candidate.face))
-        }
-        // Not made: an inside call has trunks for candidates. It would be shown nothing of the caller.
-        (Party::Inside(_), None) => {
-            let nobody = OutsideCaller::unknown().toward_proxy(candidate.face);
-            (SipUri::new(Some(number), host).to_string(), nobody)
-        }
-    }
-}
-
-/// The number that a trunk means: E.164 by the country's rule, or with the plus sign that some leave out when that is ours.
-fn called_number(env: &Env, dialled: &str) -> String {
-    if let Some(number) = env.settings.country.e164(dialled) {
-        return number;
-    }
-    let plus = format!("+{dialled}");
-    match env.directory.number(&plus) {
-        Some(_) => plus,
-        None => dialled.to_owned(),
-    }
-}
-
-/// Headers of the caller's INVITE that pass as they are: they speak to the called party and of nothing inside.
-const PASSED: [Name; 3] = [Name::Subject, Name::Other("Priority"), Name::Other("Alert-Info")];

@@ -54,12 +54,16 @@ pub(crate) fn candidates(directory: &Directory, settings: &Settings, number: &st
 
 /// The proxies as candidates for a call from a trunk.
 pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
-    settings
-        .proxies
-        .iter()
-        .take(MAX_CANDIDATES)
-        .map(|address| Candidate { trunk: None, gateway: Gateway::from(*address), face: settings.inside })
-        .collect()
+    let mut seen = Vec::new();
+    for address in &settings.proxies {
+        // The same place over another transport is no other place.
+        if seen.len() < MAX_CANDIDATES && !seen.contains(address) {
+            seen.push(*address);
+        }
+    }
+    let candidate =
+        |address| Candidate { trunk: None, gateway: Gateway::from(address), face: settings.inside };
+    seen.into_iter().map(candidate).collect()
 }
 
 /// The enabled trunk that signals from this address: by gateway's address and port first, since two trunks may share a host.
@@ -134,7 +138,9 @@ impl TrunkStates {
         });
         let limit = trunk.max_calls.unwrap_or(u32::MAX);
         calls
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| now.checked_add(1).filter(|now| *now <= limit))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                now.checked_add(1).filter(|now| *now <= limit)
+            })
             .ok()?;
         Some(Permit { calls })
     }

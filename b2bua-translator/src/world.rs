@@ -144,7 +144,8 @@ fn not_opened(error: &RelayError) -> Answer {
 }
 
 fn ports(handle: &RelayHandle) -> Vec<StreamPorts> {
-    let pair = |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
+    let pair =
+        |endpoint: relay::Endpoint| PortPair { rtp: endpoint.ports.rtp(), rtcp: endpoint.ports.rtcp() };
     handle.endpoints().iter().map(|ends| Sides { caller: pair(ends.a), callee: pair(ends.b) }).collect()
 }
 
@@ -159,3 +160,79 @@ fn relay_side(side: Side) -> relay::Side {
 /// How often a record is offered to a full queue.
 const SAVE_TRIES: u32 = 100;
 const SAVE_AGAIN: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+
+    use schema::{CallQuery, Contents, Directory, Mirror, WriterSettings};
+
+    use super::*;
+    use crate::relay::{PortRange, RelaySettings};
+
+    /// Four pairs near a port that the system hands out.
+    fn free_range(address: IpAddr) -> PortRange {
+        let bind = |port: u16| UdpSocket::bind((address, port));
+        loop {
+            let first = bind(0).and_then(|socket| socket.local_addr()).unwrap().port() & !7;
+            if (first..first + 8).all(|port| bind(port).is_ok()) {
+                return PortRange::new(first, first + 7).unwrap();
+            }
+        }
+    }
+
+    async fn ask(world: &TranslatorWorld, question: Question) -> Answer {
+        let (reply, mut answers) = Reply::detached(Token(1));
+        world.ask(Token(1), question, reply);
+        answers.recv().await.expect("an answer").1
+    }
+
+    #[tokio::test]
+    async fn media_opens_grows_and_closes_and_records_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = schema::open(&format!("sqlite:{}", folder.path().join("c6.db").display())).await.unwrap();
+        let mirror = Mirror::new(Arc::new(Directory::from(&Contents::default())));
+        let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", WriterSettings::default());
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let relay = RelayWorker::new(RelaySettings::new(vec![loopback], free_range(loopback)));
+        let world = TranslatorWorld::new(relay, writer);
+
+        let open =
+            |streams| Question::OpenMedia { call: "c".into(), streams, caller: loopback, callee: loopback };
+        let Answer::Opened { media, streams } = ask(&world, open(1)).await else { panic!("not opened") };
+        assert_eq!(streams.len(), 1);
+        let Answer::Opened { streams, .. } = ask(&world, Question::GrowMedia { media, streams: 1 }).await
+        else {
+            panic!("not grown")
+        };
+        assert_eq!(streams.len(), 2);
+        assert!(matches!(ask(&world, open(1)).await, Answer::NotOpened { .. }));
+        let (reply, mut watched) = Reply::detached(Token(2));
+        world.ask(Token(2), Question::WatchMedia { media }, reply);
+        let Answer::Closed(statistics) = ask(&world, Question::CloseMedia { media }).await else { panic!() };
+        assert_eq!(statistics["streams"].as_array().map(Vec::len), Some(2));
+        assert!(matches!(watched.recv().await, Some((_, Answer::WatchEnded))));
+
+        let record = CallRecord {
+            id: "node1-1".into(),
+            node: "node1".into(),
+            started_at: 1,
+            answered_at: None,
+            ended_at: Some(2),
+            caller: "a".into(),
+            callee: "b".into(),
+            direction: schema::Direction::Outbound,
+            line: None,
+            trunk: None,
+            result: schema::CallResult::Failed,
+            status: Some(503),
+            reason: String::new(),
+            ended_by: None,
+            media: statistics,
+        };
+        let saved = ask(&world, Question::SaveRecord(Box::new(record.clone()))).await;
+        assert!(matches!(saved, Answer::Saved(Ok(()))), "{saved:?}");
+        assert_eq!(store.call_records(&CallQuery::default()).await.unwrap(), [record]);
+    }
+}

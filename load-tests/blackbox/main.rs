@@ -1,4 +1,27 @@
 //! Black-box tests: the real binary, with sipp and simulated phones around it. One file a behaviour.
+//!
+//! Every test has a node of its own on ports that the system handed out, and nodes and programs end with their test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod busy;
+mod cancel;
+mod command_line;
+mod drain;
+mod failover;
+mod forking;
+mod hold;
+mod hostile_input;
+mod identity;
+mod inbound_call;
+mod internal_call;
+mod lossy;
+mod media_ports;
+mod no_answer;
+mod outbound_call;
+mod registration;
+mod restart;
+mod strangers;
 mod support;
+mod two_nodes;
+mod unknown_number;
+mod wrong_password;

@@ -11,8 +11,11 @@
 //! | [`listener`] | a transport and an address |
 
 pub mod config;
+mod handover;
 pub mod lifecycle;
 pub mod listener;
+mod metrics;
+mod shutdown;
 pub mod socket;
 mod stream;
 pub mod telemetry;

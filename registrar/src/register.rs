@@ -124,7 +124,7 @@ impl Registrar {
         {
             return Err(Refusal::BadExtension(unknown.token().to_owned()));
         }
-        let asked = Asked::read(request, line.id, flow)?;
+        let asked = Asked::read(request, line.id, flow, &self.settings.node)?;
         let now = unix_now.as_secs() as i64;
         let current = self.locations.all(line.id);
         if asked.remove_all {
@@ -268,6 +268,7 @@ struct Asked {
     path: Vec<String>,
     user_agent: Option<String>,
     flow: Flow,
+    node: String,
 }
 
 #[derive(Debug)]
@@ -280,7 +281,7 @@ struct AskedContact {
 }
 
 impl Asked {
-    fn read(request: &Message, line: LineId, flow: &Flow) -> Result<Asked, Refusal> {
+    fn read(request: &Message, line: LineId, flow: &Flow, node: &str) -> Result<Asked, Refusal> {
         let call_id = request.call_id().map_err(|_| Refusal::BadRequest("Call-ID is missing"))?;
         let cseq = request.cseq().map_err(|_| Refusal::BadRequest("CSeq is malformed"))?.number;
         // RFC 3261 §20.19: a malformed Expires counts as the default.
@@ -322,6 +323,7 @@ impl Asked {
             path,
             user_agent,
             flow: *flow,
+            node: node.to_owned(),
         })
     }
 
@@ -340,7 +342,7 @@ impl Asked {
             expires_at,
             stored_until: expires_at,
             path: self.path.clone(),
-            received: flow_text(&self.flow),
+            received: flow_text(&self.flow, &self.node),
             user_agent: self.user_agent.clone(),
             instance: contact.instance.clone(),
             reg_id: contact.reg_id,
@@ -349,9 +351,9 @@ impl Asked {
     }
 }
 
-/// A flow as a binding stores it: transport, local and remote address.
-fn flow_text(flow: &Flow) -> String {
-    format!("{} {} {}", flow.transport, flow.local, flow.remote)
+/// A flow as a binding stores it: transport, local and remote address, and the node whose flow it is.
+fn flow_text(flow: &Flow, node: &str) -> String {
+    format!("{} {} {} {node}", flow.transport, flow.local, flow.remote)
 }
 
 /// Whether only the times and the REGISTER's own numbers differ.
@@ -405,7 +407,7 @@ pub(crate) mod tests {
             expires_at,
             stored_until: expires_at,
             path: Vec::new(),
-            received: flow_text(&flow()),
+            received: flow_text(&flow(), "node1"),
             user_agent: None,
             instance: None,
             reg_id: None,

@@ -7,6 +7,8 @@ use sip_core::auth::Algorithm;
 /// The registrar's policy.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The node's name. Bindings carry it, because only the node that a phone registered at can answer on the same flow.
+    pub node: String,
     /// The platform's one digest realm, never a site's domain.
     pub realm: String,
     /// Digest algorithms in the order in which they are offered.
@@ -24,6 +26,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            node: "node1".to_owned(),
             realm: "centrex6".to_owned(),
             algorithms: vec![Algorithm::Md5],
             min_expires: Duration::from_secs(60),

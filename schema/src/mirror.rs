@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::change::{Change, Key};
@@ -67,7 +67,7 @@ impl Mirror {
     /// Reads keys from the store and applies what is there.
     pub(crate) async fn refresh(&self, store: &dyn Store, keys: &[Key]) -> Result<()> {
         let _order = self.in_order().await;
-        let changes = store.read_back(keys).await?;
+        let changes = in_time(READ_PATIENCE, store.read_back(keys)).await?;
         self.apply(&changes);
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Mirror {
     /// As [`Store::load`].
     pub async fn reload(&self, store: &dyn Store) -> Result<FeedPosition> {
         let _order = self.in_order().await;
-        let contents = store.load().await?;
+        let contents = in_time(LOAD_PATIENCE, store.load()).await?;
         self.directory.replace(&contents);
         let followers = self.followers.read().unwrap_or_else(PoisonError::into_inner).clone();
         followers.iter().for_each(|follower| follower.reload(&contents));
@@ -126,7 +126,7 @@ pub async fn follow(store: Arc<dyn Store>, mirror: Arc<Mirror>, node: String, fr
 
 async fn catch_up(store: &dyn Store, mirror: &Mirror, position: &mut FeedPosition) -> Result<()> {
     loop {
-        let (entries, next) = store.changes_since(position).await?;
+        let (entries, next) = in_time(READ_PATIENCE, store.changes_since(position)).await?;
         if entries.is_empty() {
             return Ok(());
         }
@@ -138,4 +138,13 @@ async fn catch_up(store: &dyn Store, mirror: &Mirror, position: &mut FeedPositio
     }
 }
 
+/// A database that does not answer is away. Without an end, a reader would keep the writer from applying for ever.
+async fn in_time<T>(patience: Duration, reading: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(patience, reading)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Away { source: Arc::new(sqlx::Error::PoolTimedOut) }))
+}
+
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+const LOAD_PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);

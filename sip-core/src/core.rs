@@ -46,6 +46,8 @@ pub enum Input<A> {
     Answer(Token, A),
     /// The node is going down: take no new calls, let running ones finish.
     Drain,
+    /// The node stops now: end the calls and write what must last. Answers still come for a moment; then nothing more does.
+    Stop,
 }
 
 /// What a core wants done.

@@ -102,14 +102,18 @@ impl CallTable {
                 break;
             }
             let record = self.calls.remove(&entry.remove()).and_then(|call| call.record);
-            lost.extend(record.map(|record| CallRecord {
-                ended_at: Some(unix_ms),
-                ended_by: Some(EndedBy::Platform),
-                reason: "Lost: no BYE was seen".to_owned(),
-                ..*record
-            }));
+            lost.extend(record.map(|record| closed_by_us(*record, unix_ms, "Lost: no BYE was seen")));
         }
         lost
+    }
+
+    /// The records of all calls: the node stops and will not see their ends.
+    pub(crate) fn cut(&mut self, unix_ms: i64) -> Vec<CallRecord> {
+        self.deadlines.clear();
+        let records = self.calls.drain().filter_map(|(_, call)| call.record);
+        records
+            .map(|record| closed_by_us(*record, unix_ms, "The node stopped before the call's end"))
+            .collect()
     }
 
     /// When [`lost`](CallTable::lost) has something to do.
@@ -123,6 +127,15 @@ impl CallTable {
     }
 }
 
+fn closed_by_us(record: CallRecord, unix_ms: i64, reason: &str) -> CallRecord {
+    CallRecord {
+        ended_at: Some(unix_ms),
+        ended_by: Some(EndedBy::Platform),
+        reason: reason.to_owned(),
+        ..record
+    }
+}
+
 /// What the caller's final status says about a call that was not answered.
 pub(crate) fn result_of(status: StatusCode) -> CallResult {
     match status {
@@ -130,7 +143,15 @@ pub(crate) fn result_of(status: StatusCode) -> CallResult {
         StatusCode::BUSY_HERE | StatusCode::BUSY_EVERYWHERE => CallResult::Busy,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TEMPORARILY_UNAVAILABLE => CallResult::NoAnswer,
         StatusCode::REQUEST_TERMINATED => CallResult::Cancelled,
-        StatusCode::FORBIDDEN | StatusCode::DECLINE => CallResult::Rejected,
+        // As the translator has it: the called party or a rule said no.
+        StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::GONE
+        | StatusCode::ADDRESS_INCOMPLETE
+        | StatusCode::NOT_ACCEPTABLE_HERE
+        | StatusCode::DECLINE
+        | StatusCode::DOES_NOT_EXIST_ANYWHERE
+        | StatusCode::NOT_ACCEPTABLE_ANYWHERE => CallResult::Rejected,
         _ => CallResult::Failed,
     }
 }
@@ -193,6 +214,20 @@ mod tests {
         assert_eq!(lost.len(), 1);
         assert_eq!(lost[0].ended_by, Some(EndedBy::Platform));
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_stopping_node_closes_every_record() {
+        let now = Instant::now();
+        let mut table = CallTable::new(10, Duration::from_secs(60));
+        table.answered(now, &bye("x", "a", "b"), Some(record()));
+        table.answered(now, &bye("y", "a", "b"), None);
+        let cut = table.cut(9);
+        assert_eq!(
+            cut.iter().map(|record| (record.ended_at, record.ended_by)).collect::<Vec<_>>(),
+            [(Some(9), Some(EndedBy::Platform))]
+        );
+        assert_eq!((table.len(), table.next_deadline()), (0, None));
     }
 
     #[test]

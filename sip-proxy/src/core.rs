@@ -56,6 +56,8 @@ pub struct ProxyCore {
     pub(crate) contexts: HashMap<u64, Context>,
     pub(crate) by_server: HashMap<ServerId, u64>,
     pub(crate) by_client: HashMap<ClientId, (u64, usize)>,
+    /// Contexts whose final response has not gone upstream.
+    pub(crate) unanswered: usize,
     pub(crate) next_context: u64,
     pub(crate) next_translator: usize,
     pub(crate) calls: CallTable,
@@ -79,6 +81,7 @@ impl ProxyCore {
             contexts: HashMap::new(),
             by_server: HashMap::new(),
             by_client: HashMap::new(),
+            unanswered: 0,
             next_context: FIRST_CONTEXT,
             next_translator: 0,
             calls: CallTable::new(settings.limits.max_calls, settings.limits.lost_call),
@@ -93,7 +96,7 @@ impl ProxyCore {
     }
 
     pub(crate) fn unix_ms(&self, now: Instant) -> i64 {
-        i64::try_from(self.clock.unix(now).as_millis()).unwrap_or(i64::MAX)
+        self.clock.unix_ms(now)
     }
 
     pub(crate) fn ask(&mut self, token: Token, question: Question) {
@@ -183,6 +186,13 @@ impl Core for ProxyCore {
             Input::Timer(id) => self.tick(now, id),
             Input::Answer(token, answer) => self.answered(now, token, answer),
             Input::Drain => self.draining = true,
+            Input::Stop => {
+                self.draining = true;
+                self.give_up(now);
+                for record in self.calls.cut(self.unix_ms(now)) {
+                    self.write_record(record);
+                }
+            }
         }
         self.run(now);
         self.rearm_sweep();
@@ -192,8 +202,9 @@ impl Core for ProxyCore {
         self.outputs.pop_front()
     }
 
+    /// Requests without a final response, and calls that are up. Transactions that only absorb retransmissions do not keep a node alive.
     fn active(&self) -> usize {
-        self.layer.active() + self.calls.len()
+        self.unanswered + self.registrar.waiting() + self.calls.len()
     }
 }
 

@@ -87,6 +87,7 @@ impl ProxyCore {
             armed: None,
         };
         self.by_server.insert(server, number);
+        self.unanswered += 1;
         let actions = context.forwarding.fork.start(now);
         self.contexts.insert(number, context);
         self.perform(now, number, actions);
@@ -169,6 +170,20 @@ impl ProxyCore {
         self.with_fork(now, timer.0, |fork| fork.tick(now));
     }
 
+    /// The node stops: what has no answer yet gets 503, and its branches are cancelled.
+    pub(crate) fn give_up(&mut self, now: Instant) {
+        let unanswered = self.contexts.iter().filter(|(_, context)| context.answered.is_none());
+        let numbers: Vec<u64> = unanswered.map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.with_fork(now, number, |fork| {
+                let mut actions = fork.cancel(now, None);
+                actions
+                    .push(Action::Finish(Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "The Node Stops")));
+                actions
+            });
+        }
+    }
+
     fn with_fork(&mut self, now: Instant, number: u64, verb: impl FnOnce(&mut Fork) -> Vec<Action>) {
         if let Some(context) = self.contexts.get_mut(&number) {
             let actions = verb(&mut context.forwarding.fork);
@@ -179,6 +194,7 @@ impl ProxyCore {
     /// Carries out what the fork wants, and what it wants because of that.
     fn perform(&mut self, now: Instant, number: u64, actions: Vec<Action>) {
         let Some(mut context) = self.contexts.remove(&number) else { return };
+        let was_unanswered = context.answered.is_none();
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
@@ -196,6 +212,9 @@ impl ProxyCore {
                 Action::Success(branch, response) => self.succeed(now, &mut context, branch, response),
                 Action::Finish(outcome) => self.finish(now, &mut context, outcome),
             }
+        }
+        if was_unanswered && context.answered.is_some() {
+            self.unanswered -= 1;
         }
         let deadline = context.forwarding.fork.deadline();
         if deadline != context.armed {
@@ -356,9 +375,13 @@ impl ProxyCore {
         let is_done = |context: &Context| !context.server_lives && context.live_clients == 0;
         if self.contexts.get(&number).is_some_and(is_done)
             && let Some(context) = self.contexts.remove(&number)
-            && context.armed.is_some()
         {
-            self.set_timer(TimerId(number), None);
+            if context.answered.is_none() {
+                self.unanswered -= 1;
+            }
+            if context.armed.is_some() {
+                self.set_timer(TimerId(number), None);
+            }
         }
     }
 }

@@ -128,6 +128,7 @@ impl Settings {
                 ..transaction::Settings::default()
             },
             registrar: registrar::Settings {
+                node: config.node.name.clone(),
                 realm: config.sip.realm.clone(),
                 algorithms: role.digest_algorithms.iter().map(algorithm).collect(),
                 min_expires: role.min_expires,

@@ -77,7 +77,7 @@ pub(crate) fn next_hop(uri: &Uri, incoming: &Flow, settings: &Settings) -> Optio
 fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option<Target> {
     let flow = match binding.path.first() {
         Some(path) => next_hop(&NameAddr::parse(path).ok()?.uri, incoming, settings)?,
-        None => match learned(&binding.received) {
+        None => match learned(&binding.received, incoming, settings) {
             Some(flow) => flow,
             None => next_hop(&binding.contact.parse().ok()?, incoming, settings)?,
         },
@@ -85,13 +85,21 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
     Some(Target { uri: Some(binding.contact.clone()), routes: binding.path.clone(), flow, trusted: false })
 }
 
-/// The flow as the registrar wrote it: transport, our address, the phone's address.
-fn learned(received: &str) -> Option<Flow> {
+/// The flow as the registrar wrote it: transport, address of the node, address of the phone, and the node's name.
+///
+/// Another node's flow cannot be used: its address is not ours to send from or to put into Record-Route, and its streams are
+/// not ours either. From here, the phone's address is reached from our own, and a phone on a stream by its Contact.
+fn learned(received: &str, incoming: &Flow, settings: &Settings) -> Option<Flow> {
     let mut words = received.split(' ');
     let transport = words.next()?.parse().ok()?;
     let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    // The shell finds the stream that the phone keeps open by its address.
-    Some(Flow { transport, local, remote, connection: None })
+    let is_own = words.next() == Some(&settings.node) && settings.listens_on(local);
+    match (is_own, transport) {
+        // The shell finds the stream that the phone keeps open by its address.
+        (true, _) => Some(Flow { transport, local, remote, connection: None }),
+        (false, Transport::Udp) => settings.outgoing(transport, remote, incoming),
+        (false, _) => None,
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +118,7 @@ mod tests {
             expires_at: 100,
             stored_until: 100,
             path: Vec::new(),
-            received: "UDP [2001:db8::1]:5060 [2001:db8::10]:6000".to_owned(),
+            received: "UDP [2001:db8::1]:5060 [2001:db8::10]:6000 node1".to_owned(),
             user_agent: None,
             instance: None,
             reg_id: None,
@@ -142,6 +150,24 @@ mod tests {
         let settings = Settings::for_tests();
         let target = of_binding(&binding("sip:a@192.0.2.1", 1000), &incoming(), &settings).unwrap();
         assert_eq!(target.flow.remote, "[2001:db8::10]:6000".parse().unwrap());
+        // Another node's flow, and one from before this node got another address.
+        for received in [
+            "UDP [2001:db8::2]:5060 [2001:db8::10]:6000 node2",
+            "UDP [2001:db8::3]:5060 [2001:db8::10]:6000 node1",
+        ] {
+            let elsewhere = Binding {
+                received: received.to_owned(),
+                ..Binding::clone(&binding("sip:a@192.0.2.1", 1000))
+            };
+            let flow = of_binding(&elsewhere, &incoming(), &settings).unwrap().flow;
+            assert_eq!((flow.local, flow.remote), (incoming().local, "[2001:db8::10]:6000".parse().unwrap()));
+        }
+        // A stream that another node holds.
+        let received = "TCP [2001:db8::2]:5060 [2001:db8::10]:6000 node2".to_owned();
+        let elsewhere =
+            Binding { received, ..Binding::clone(&binding("sip:a@[2001:db8::10]:5062;transport=tcp", 1000)) };
+        let flow = of_binding(&elsewhere, &incoming(), &settings).unwrap().flow;
+        assert_eq!(flow.remote, "[2001:db8::10]:5062".parse().unwrap());
         let mut with_path = Binding::clone(&binding("sip:a@192.0.2.1", 1000));
         with_path.path = vec!["<sip:[2001:db8::99]:5080;lr>".to_owned()];
         let target = of_binding(&with_path, &incoming(), &settings).unwrap();

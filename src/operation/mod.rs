@@ -76,6 +76,14 @@ pub(crate) enum OperationError {
         /// What the user wrote.
         key: String,
     },
+    /// The number rings another line.
+    #[error("{number} rings line {line}: add --move to take it from there")]
+    NumberTaken {
+        /// The number.
+        number: String,
+        /// Whose it is.
+        line: String,
+    },
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
     Seal(#[from] SecretError),

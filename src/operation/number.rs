@@ -11,13 +11,16 @@ use super::{Office, OperationError, Reply, line, unknown};
 #[derive(Subcommand, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum NumberOperation {
-    /// Add a number, or move it to another line
+    /// Add a number
     Add {
         /// In E.164 form, like +81312345678
         number: String,
         /// Authentication user name of the line that it rings
         #[arg(long)]
         line: String,
+        /// Take it from the line that it rings now
+        #[arg(long = "move")]
+        take: bool,
     },
     /// List all numbers
     List,
@@ -38,9 +41,17 @@ impl NumberOperation {
         let directory = &office.directory;
         let find = |key: &str| directory.number(key).ok_or_else(|| unknown("number", key));
         match self {
-            NumberOperation::Add { number, line } => {
+            NumberOperation::Add { number, line, take } => {
                 let line = line::find(directory, &line)?;
                 let number = Number::new(&number, line.id)?;
+                if let Some(owner) =
+                    directory.line_of_number(&number.e164).filter(|owner| owner.id != line.id && !take)
+                {
+                    return Err(OperationError::NumberTaken {
+                        number: number.e164,
+                        line: owner.auth_user.clone(),
+                    });
+                }
                 office.write(Change::PutNumber(number.clone())).await?;
                 let message = format!("added number {} for line {}", number.e164, line.auth_user);
                 Ok(Reply::Done { message, item: shown(&number, directory) })

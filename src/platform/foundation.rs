@@ -1,13 +1,13 @@
 //! What every role stands on: the store, what is in memory of it, and the key.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use node::config::Config;
 use registrar::Locations;
 use schema::secret::KeyFile;
-use schema::{Change, Contents, Directory, Mirror, Node, Store, Writer, WriterSettings};
+use schema::{Change, Contents, Directory, Mirror, Node, Store, StoreError, Writer, WriterSettings};
 use tokio::task::JoinHandle;
 
 use crate::operation::{Live, Office};
@@ -31,7 +31,7 @@ impl Foundation {
         std::fs::create_dir_all(&config.node.data_dir)
             .with_context(|| format!("cannot make the data folder {}", config.node.data_dir.display()))?;
         let key_file = KeyFile::open(&config.node.key_file)?;
-        let store = schema::open(config.store.url.expose()).await?;
+        let store = open(config).await?;
         let contents = store.load().await?;
         let directory = Arc::new(Directory::from(&contents));
         let locations = Arc::new(Locations::new());
@@ -39,7 +39,10 @@ impl Foundation {
         let mirror = Mirror::new(Arc::clone(&directory));
         mirror.add(Arc::clone(&locations) as Arc<dyn schema::Apply>);
         let name = &config.node.name;
-        let writer = Writer::spawn(Arc::clone(&store), Arc::clone(&mirror), name, WriterSettings::default());
+        // Call records outlive a restart while the database is away.
+        let spool = Some(config.node.data_dir.join("calls.spool"));
+        let settings = WriterSettings { spool, ..WriterSettings::default() };
+        let writer = Writer::spawn(Arc::clone(&store), Arc::clone(&mirror), name, settings);
         let Contents { position, .. } = contents;
         let follow = tokio::spawn(schema::follow(Arc::clone(&store), mirror, name.clone(), position));
         let sweep = tokio::spawn(sweep(Arc::clone(&locations)));
@@ -115,6 +118,18 @@ impl Foundation {
     }
 }
 
+/// Opens the store. A command that works on it without a node, or another node's end, holds it for a moment only: that is
+/// waited for.
+async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let deadline = Instant::now() + HELD;
+    loop {
+        match schema::open(config.store.url.expose()).await {
+            Err(StoreError::InUse { .. }) if Instant::now() < deadline => tokio::time::sleep(HELD / 50).await,
+            other => return other,
+        }
+    }
+}
+
 /// Frees the memory of lapsed bindings.
 async fn sweep(locations: Arc<Locations>) {
     let mut every = tokio::time::interval(SWEEP);
@@ -133,6 +148,8 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// How long another process may hold the embedded store before it counts as taken.
+const HELD: Duration = Duration::from_secs(5);
 /// How often a node writes that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// How often lapsed bindings are dropped from memory.

@@ -49,6 +49,7 @@ impl Platform {
         raise_open_files();
         let shutdown = Shutdown::new();
         let metrics = telemetry::install_metrics();
+        b2bua_translator::describe_metrics();
         let health = Health::starting(&shutdown);
         let admin_server =
             AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;

@@ -40,6 +40,7 @@ mod phone;
 mod sdp;
 mod transaction;
 mod uri;
+mod via;
 
 pub use call::{Call, CallDirection, CallEvent, CallOptions, CallPhase, EndedBy, HoldStyle, IncomingCall};
 pub use error::UaError;

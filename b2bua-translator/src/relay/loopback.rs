@@ -158,23 +158,26 @@ async fn strangers_are_dropped_and_the_latch_holds_until_the_next_answer() {
 }
 
 #[tokio::test]
-async fn nobody_may_send_before_an_update() {
-    let worker = RelayWorker::new(settings(2));
+async fn what_overtakes_its_answer_is_judged_when_the_answer_comes() {
+    let worker = RelayWorker::new(settings(8));
     let handle = worker.open(&[V6_TO_V4]).unwrap();
-    let (a, b) = (Peer::new(V6).await, Peer::new(V4).await);
-    let (at_a, at_b) =
-        (handle.endpoint(0, Side::A).unwrap().rtp(), handle.endpoint(0, Side::B).unwrap().rtp());
-    a.rtp.send_to(&rtp(1, 0xaa), at_a).await.unwrap();
-    // Learned, but the other side is not known yet.
-    handle.update(0, Side::B, b.update()).unwrap();
-    b.rtp.send_to(&rtp(1, 0xbb), at_b).await.unwrap();
-    while handle.statistics().unwrap().streams[0].b_to_a.dropped.no_destination == 0 {
-        tokio::task::yield_now().await;
-    }
+    let (a, b, stranger) =
+        (Peer::new(V6).await, Peer::new(V4).await, Peer::new("127.0.0.2".parse().unwrap()).await);
     handle.update(0, Side::A, a.update()).unwrap();
-    a.rtp.send_to(&rtp(2, 0xaa), at_a).await.unwrap();
-    assert_eq!(next(&b.rtp).await.0, rtp(2, 0xaa));
-    assert_eq!(handle.close().unwrap().streams[0].a_to_b.dropped.unexpected, 1);
+    let port = (V4, handle.endpoint(0, Side::B).unwrap().ports.rtp());
+    stranger.rtp.send_to(&rtp(1, 0xee), port).await.unwrap();
+    b.rtp.send_to(&rtp(1, 0xbb), port).await.unwrap();
+    b.rtp.send_to(&rtp(2, 0xbb), port).await.unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(handle.statistics().unwrap().streams[0].b_to_a.dropped.total(), 0);
+    handle.update(0, Side::B, b.update()).unwrap();
+    assert_eq!(next(&a.rtp).await.0, rtp(1, 0xbb));
+    assert_eq!(next(&a.rtp).await.0, rtp(2, 0xbb));
+    let statistics = handle.close().unwrap();
+    assert_eq!(
+        (statistics.streams[0].b_to_a.forwarded, statistics.streams[0].b_to_a.dropped.stranger),
+        (2, 1)
+    );
 }
 
 #[tokio::test]

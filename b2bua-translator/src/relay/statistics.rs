@@ -66,7 +66,7 @@ pub struct Dropped {
     pub stranger: u64,
     /// From an allowed address, but not from the source that was learned.
     pub other_source: u64,
-    /// Before any offer or answer of this side.
+    /// From a side that has not said where it is, as when its SDP names the unspecified address.
     pub unexpected: u64,
     /// Empty: a keep-alive (RFC 6263 §4.1), which ends here.
     pub empty: u64,

@@ -38,6 +38,9 @@ pub(super) struct Stream {
 struct Leg {
     sockets: Sockets,
     gate: Gate,
+    /// Whether an offer or answer has come. Until then what arrives waits in the sockets, because a called party's first packets overtake
+    /// its answer; the gate judges them then.
+    is_told: bool,
     /// [`Gate::destination`] in the form that the system call wants.
     rtp_to: Option<SockAddr>,
     rtcp_to: Option<SockAddr>,
@@ -89,6 +92,9 @@ impl Stream {
         // Not filled with zeroes: most wake-ups read 172 bytes of it.
         let mut space = [MaybeUninit::uninit(); BUFFER];
         for side in [Side::A, Side::B] {
+            if !self.leg(side).is_told {
+                continue;
+            }
             for channel in [Channel::Rtp, Channel::Rtcp] {
                 loop {
                     let mut buffer = ReadBuf::uninit(&mut space);
@@ -197,6 +203,7 @@ impl Leg {
         Leg {
             sockets,
             gate: Gate::new(),
+            is_told: false,
             rtp_to: None,
             rtcp_to: None,
             rtcp_mux: false,
@@ -211,6 +218,7 @@ impl Leg {
     fn update(&mut self, update: SideUpdate) {
         let SideUpdate { sources, rtp, rtcp, sends, rtcp_mux, is_rtp: _, mut payloads } = update;
         payloads.truncate(MAX_PAYLOADS);
+        self.is_told = true;
         // A family that the socket does not speak could never be sent to.
         let is_v6 = self.sockets.endpoint.address.is_ipv6();
         let reachable = |address: &SocketAddr| address.is_ipv6() == is_v6;

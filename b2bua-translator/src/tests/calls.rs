@@ -65,7 +65,16 @@ fn nothing_of_the_inside_is_shown() {
     let invite = harness.dial(&proxy, "+81901234567", Some(sdp(PHONE_MEDIA, 11_000)));
     let out = harness.take_request(GATEWAY_1, Method::Invite);
     let text = String::from_utf8_lossy(out.bytes()).into_owned();
-    for hidden in ["2001:db8", "s042", "Phone 1.0", "Record-Route", "100rel", "timer", "o=peer", invite.call_id().unwrap()] {
+    for hidden in [
+        "2001:db8",
+        "s042",
+        "Phone 1.0",
+        "Record-Route",
+        "100rel",
+        "timer",
+        "o=peer",
+        invite.call_id().unwrap(),
+    ] {
         assert!(!text.contains(hidden), "{hidden} in {text}");
     }
     assert_eq!(out.all::<sip_core::wire::header::Via>().count(), 1);
@@ -99,7 +108,10 @@ fn an_inbound_call() {
     let answered = harness.take_status(GATEWAY_2, 200);
     gateway.learn(&invite, &answered);
     harness.ack(&gateway, &answered, None);
-    assert_eq!(harness.last_update(Side::Callee)[0].sources, SourcePolicy::Exact(PHONE_MEDIA.parse().unwrap()));
+    assert_eq!(
+        harness.last_update(Side::Callee)[0].sources,
+        SourcePolicy::Exact(PHONE_MEDIA.parse().unwrap())
+    );
     assert_eq!(harness.shared.trunks.calls(TrunkId(1)), 1);
 
     // The phone hangs up.
@@ -153,7 +165,8 @@ fn a_caller_who_wants_to_stay_unknown() {
 fn a_line_without_a_number_shows_the_trunks() {
     let mut harness = Harness::new();
     let proxy = harness.proxy();
-    let invite = harness.invite(&proxy, &format!("sip:+81901234567@{INSIDE}"), "<sip:102@s042.example.net>", None);
+    let invite =
+        harness.invite(&proxy, &format!("sip:+81901234567@{INSIDE}"), "<sip:102@s042.example.net>", None);
     let invite = invite.edit().append(Name::PAssertedIdentity, "<sip:102@s042.example.net>").finish();
     harness.send(&proxy, &invite);
     let out = harness.take_request(GATEWAY_1, Method::Invite);

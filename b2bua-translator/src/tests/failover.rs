@@ -263,7 +263,7 @@ fn a_phone_that_rings_too_long() {
 fn an_inbound_call_goes_to_the_next_proxy() {
     let mut settings = settings();
     let other = "[2001:db8:1::11]:5060";
-    settings.proxies.push(address(other));
+    settings.proxies.extend([address(PROXY), address(other)]);
     let mut harness = Harness::with(settings, 1);
     let caller = harness.gateway(GATEWAY_1);
     let invite = harness.invite(&caller, &format!("sip:0312340101@{OUTSIDE}"), "<sip:a@192.0.2.1>", offer());
@@ -272,4 +272,43 @@ fn an_inbound_call_goes_to_the_next_proxy() {
     let mut proxy = harness.proxy();
     harness.reply(&mut proxy, &out, 503, None);
     harness.take_request(other, Method::Invite);
+}
+
+#[test]
+fn a_request_too_long_for_datagrams_goes_over_tcp() {
+    let mut harness = Harness::new();
+    let mut trunk = (*harness.shared.directory.trunk(TrunkId(1)).unwrap()).clone();
+    trunk.max_udp_bytes = Some(1_000);
+    harness.shared.directory.apply(&schema::Change::PutTrunk(trunk));
+    let proxy = harness.proxy();
+    let long = format!("m=audio 11000 RTP/AVP 0\r\n{}", "a=x-filler:0123456789\r\n".repeat(40));
+    harness.dial(&proxy, "+81901234567", Some(sdp_with(PHONE_MEDIA, &long)));
+    let (flow, out) = loop {
+        let (flow, message) = harness.try_take_any().expect("an INVITE");
+        if message.is(&Method::Invite) {
+            break (flow, message);
+        }
+    };
+    assert_eq!(flow.transport, sip_core::flow::Transport::Tcp);
+    assert_eq!(out.top_via().unwrap().transport, "TCP");
+    assert!(out.text(Name::Contact).unwrap().contains("transport=tcp"));
+}
+
+#[test]
+fn failed_calls_take_a_gateway_down_before_the_keep_alive_does() {
+    let mut settings = settings();
+    settings.keep_alive = crate::settings::KeepAlive::default();
+    let mut harness = Harness::with(settings, 1);
+    harness.pass(Duration::from_millis(1));
+    let proxy = harness.proxy();
+    for _ in 0..2 {
+        harness.dial(&proxy, "110", offer());
+        harness.forget_sent();
+    }
+    harness.pass(Duration::from_millis(4_001));
+    assert!(!harness.shared.trunks.is_up(GATEWAY_1.parse().unwrap()));
+    harness.forget_sent();
+    harness.dial(&proxy, "110", offer());
+    assert!(harness.nothing_for(GATEWAY_1));
+    harness.take_request(GATEWAY_2, Method::Invite);
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use schema::secret::{Ha1Set, Password, Sealed};
-use schema::{CallRecord, Change, Directory, Line, LineId, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId};
+use schema::{
+    CallRecord, Change, Directory, Line, LineId, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+};
 use sip_core::core::{Core, Input, Output, TimerId, Token, TransmitId};
 use sip_core::dialog::Dialog;
 use sip_core::flow::{Flow, Transport};
@@ -17,10 +19,10 @@ use sip_core::wire::{Builder, Limits, Message, Method, Name, StatusCode};
 
 use crate::core::{Shared, TranslatorCore};
 use crate::question::{Answer, MediaId, PortPair, Question, Side, Sides, StreamPorts};
-use crate::record::Clock;
 use crate::relay::SideUpdate;
 use crate::sdp::Sdp;
 use crate::settings::{Face, Settings};
+use sip_core::clock::WallClock;
 
 pub(super) const PROXY: &str = "[2001:db8:1::10]:5060";
 pub(super) const INSIDE: &str = "[2001:db8:1::9]:5070";
@@ -100,13 +102,19 @@ pub(super) fn directory() -> Directory {
     }
     let trunk = |id, name: &str, gateways: &[&str]| {
         let gateways = gateways.iter().map(|gateway| gateway.parse().unwrap()).collect();
-        Trunk { id: TrunkId(id), default_caller: Some("+81312340000".into()), ..Trunk::new(name, gateways).unwrap() }
+        Trunk {
+            id: TrunkId(id),
+            default_caller: Some("+81312340000".into()),
+            ..Trunk::new(name, gateways).unwrap()
+        }
     };
     let mut carrier = trunk(1, "carrier", &[GATEWAY_1, GATEWAY_2]);
     carrier.media_networks = vec!["192.0.2.0/24".parse().unwrap()];
     directory.apply(&Change::PutTrunk(carrier));
     directory.apply(&Change::PutTrunk(trunk(2, "six", &[GATEWAY_V6])));
-    for (id, prefix, priority, trunk) in [(1, "+81", 0, 1), (2, "+44", 0, 2), (3, "110", 0, 1), (4, "+81", 5, 2)] {
+    for (id, prefix, priority, trunk) in
+        [(1, "+81", 0, 1), (2, "+44", 0, 2), (3, "110", 0, 1), (4, "+81", 5, 2)]
+    {
         let mut route = Route::new(prefix, priority, TrunkId(trunk)).unwrap();
         route.id = RouteId(id);
         if id == 1 {
@@ -135,7 +143,7 @@ impl Harness {
     pub(super) fn with(settings: Settings, seed: u8) -> Harness {
         let shared = Shared::new(Arc::new(directory()));
         let now = Instant::now();
-        let clock = Clock::new(now, Duration::from_secs(1_700_000_000));
+        let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
         let ids = IdSource::new(WorkerId(0), [seed; 32]);
         let core = TranslatorCore::new(Arc::new(settings), shared.clone(), ids, clock);
         let mut harness = Harness {
@@ -195,7 +203,8 @@ impl Harness {
     /// Lets time pass, with every timer on its way.
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
-        while let Some((&id, &at)) = self.timers.iter().min_by_key(|(id, at)| (**at, **id)).filter(|(_, at)| **at <= until)
+        while let Some((&id, &at)) =
+            self.timers.iter().min_by_key(|(id, at)| (**at, **id)).filter(|(_, at)| **at <= until)
         {
             self.timers.remove(&id);
             self.now = self.now.max(at);
@@ -304,7 +313,13 @@ impl Harness {
     }
 
     /// A response of a peer.
-    pub(super) fn reply(&mut self, peer: &mut Peer, request: &Message, status: u16, body: Option<String>) -> Message {
+    pub(super) fn reply(
+        &mut self,
+        peer: &mut Peer,
+        request: &Message,
+        status: u16,
+        body: Option<String>,
+    ) -> Message {
         let response = peer.response(request, status, body);
         self.send(peer, &response);
         response
@@ -412,7 +427,11 @@ impl FakeWorld {
                 Answer::Opened { media, streams: open.clone() }
             }
             Question::UpdateMedia { media, side, streams } => {
-                assert_eq!(self.open.get(&media).map(Vec::len), Some(streams.len()), "an update of an open session");
+                assert_eq!(
+                    self.open.get(&media).map(Vec::len),
+                    Some(streams.len()),
+                    "an update of an open session"
+                );
                 self.updates.push((media, side, streams));
                 Answer::Updated
             }
@@ -443,7 +462,10 @@ impl FakeWorld {
 
 fn ports(session: u64, index: usize) -> StreamPorts {
     let base = 20_000 + (session as u16 % 2_000) * 20 + index as u16 * 2;
-    Sides { caller: PortPair { rtp: base, rtcp: base + 1 }, callee: PortPair { rtp: base + 1_000, rtcp: base + 1_001 } }
+    Sides {
+        caller: PortPair { rtp: base, rtcp: base + 1 },
+        callee: PortPair { rtp: base + 1_000, rtcp: base + 1_001 },
+    }
 }
 
 impl Peer {
@@ -462,7 +484,8 @@ impl Peer {
 
     pub(super) fn response(&mut self, request: &Message, status: u16, body: Option<String>) -> Message {
         let code = StatusCode::new(status).unwrap();
-        let mut builder = Builder::response_to(request, code, None, (status > 100).then_some(self.tag.as_str()));
+        let mut builder =
+            Builder::response_to(request, code, None, (status > 100).then_some(self.tag.as_str()));
         if request.is(&Method::Invite) && (101..300).contains(&status) {
             builder = builder.header(Name::Contact, format!("<sip:peer@{}>", self.address));
             if request.to_tag().is_none() {

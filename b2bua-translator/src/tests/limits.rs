@@ -12,7 +12,10 @@ fn offer() -> Option<String> {
 
 fn outside_dialog(method: Method, peer: &Peer, number: u32) -> Message {
     Builder::request(&method, format!("sip:{}", peer.local))
-        .header(Name::Via, Via::new(sip_core::flow::Transport::Udp, peer.address, &format!("z9hG4bKout{number}")))
+        .header(
+            Name::Via,
+            Via::new(sip_core::flow::Transport::Udp, peer.address, &format!("z9hG4bKout{number}")),
+        )
         .header(Name::MaxForwards, "70")
         .header(Name::From, "<sip:a@192.0.2.1>;tag=1")
         .header(Name::To, "<sip:b@192.0.2.9>")
@@ -124,4 +127,23 @@ fn a_draining_translator_takes_no_calls_and_keeps_its_own() {
     assert!(harness.take_status(PROXY, 503).has(Name::RetryAfter));
     harness.hang_up(&mut proxy, &mut gateway);
     assert_eq!(harness.core_active(), 0);
+}
+
+#[test]
+fn a_stopping_translator_hangs_up_and_writes_the_record() {
+    let mut harness = Harness::new();
+    let _call = harness.call_up();
+    harness.input(Input::Stop);
+    for side in [PROXY, GATEWAY_1] {
+        let bye = harness.take_request(side, Method::Bye);
+        assert!(
+            bye.text(sip_core::wire::Name::Reason).is_some_and(|reason| reason.contains("cause=41")),
+            "{bye:?}"
+        );
+    }
+    let record = harness.record();
+    assert_eq!(
+        (record.reason.as_str(), record.ended_by),
+        ("the node stopped", Some(schema::EndedBy::Platform))
+    );
 }

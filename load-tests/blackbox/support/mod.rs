@@ -1,20 +1,20 @@
-//! What every test needs: a node of the real binary, and sipp.
+//! What every test needs: nodes of the real binary, sipp, simulated phones, a network that loses packets.
 
+mod lossy;
 mod node;
+mod phone;
 mod sipp;
 
-pub use node::{Credentials, Node, Setup};
-pub use sipp::{Running, Sipp};
+use std::future::Future;
+use std::time::{Duration, Instant};
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-
-/// A UDP port that was free a moment ago, for programs that cannot take port 0 and say what they got.
-pub fn free_port(ip: IpAddr) -> u16 {
-    UdpSocket::bind(SocketAddr::new(ip, 0)).unwrap().local_addr().unwrap().port()
-}
+pub(crate) use lossy::{Loss, LossyRelay};
+pub(crate) use node::{Credentials, Node, Setup};
+pub(crate) use phone::{gateway, phone, register, unregistered};
+pub(crate) use sipp::{Running, Sipp, Trace};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
-pub fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     let found = std::process::Command::new(program)
         .arg("-v")
         .stdout(std::process::Stdio::null())
@@ -30,3 +30,27 @@ pub fn have(program: &str) -> bool {
     }
     found
 }
+
+/// Waits for something that must happen, and fails when it does not.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {} s: {what}", PATIENCE.as_secs()),
+    }
+}
+
+/// Asks again and again until there is an answer, and fails when there is none in time.
+pub(crate) fn until<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {} s: {}", PATIENCE.as_secs(), what());
+        // There is nothing to be told by: the other side is a process of its own.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);

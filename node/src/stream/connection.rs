@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{Shared, StreamEvent};
-use crate::worker::{Handed, Origin};
+use crate::handover::{Handed, Origin};
 
 /// A message that waits for a connection.
 #[derive(Debug)]

@@ -27,8 +27,9 @@ pub(crate) use self::slots::{ConnectionSlots, NoSlot};
 
 use self::connection::{Connection, Outgoing};
 use crate::config::StreamLimits;
+use crate::handover::{Origin, Peers};
+use crate::metrics::Metrics;
 use crate::telemetry::Mask;
-use crate::worker::{Metrics, Origin, Peers};
 
 /// What connections tell their worker.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::Health;
-use crate::lifecycle::{Phase, Shutdown};
+use crate::shutdown::{Phase, Shutdown};
 
 /// Why the admin port is not served.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::lifecycle::{Phase, Shutdown};
+use crate::shutdown::{Phase, Shutdown};
 
 /// The readiness of one platform. Clones are handles on the same one.
 #[derive(Debug, Clone)]

@@ -62,7 +62,7 @@ fn install_recorder() -> Option<PrometheusHandle> {
     let recorder = builder.ok()?.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok()?;
-    crate::worker::describe_metrics();
+    crate::metrics::describe();
     writer::describe_metrics();
     Some(handle)
 }

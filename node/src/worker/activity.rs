@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::lifecycle::{Phase, Shutdown};
+use crate::shutdown::{Phase, Shutdown};
 
 /// Shared by the workers of a role and their handle.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ impl Presence {
         {
             self.activity.changed.notify_waiters();
         }
+    }
+
+    /// How much is alive in the whole role.
+    pub(super) fn role_active(&self) -> usize {
+        self.activity.active()
     }
 
     /// Tells that the core has been told to drain and has so much alive.

@@ -15,11 +15,11 @@ use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::handover::{Handed, Origin, Peers};
-use super::metrics::Metrics;
 use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
-use crate::lifecycle::{Phase, Shutdown};
+use crate::handover::{Handed, Origin, Peers};
+use crate::metrics::Metrics;
+use crate::shutdown::{Phase, Shutdown};
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, ConnectionSlots, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
@@ -50,6 +50,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     last_received: usize,
     batch: RecvBatch,
     max_message_bytes: usize,
+    linger: Duration,
     streams: Streams,
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
@@ -103,6 +104,7 @@ where
             last_received: 0,
             batch: RecvBatch::new(),
             max_message_bytes: config.max_message_bytes,
+            linger: config.linger,
             streams,
             events,
             peers,
@@ -130,23 +132,51 @@ where
                 self.presence.set_draining(self.core.active());
             }
             phase = now;
-            self.flush();
             if phase == Phase::Stopping {
                 break;
             }
+            self.flush();
             self.tell();
             self.turn().await;
         }
+        self.linger().await;
+        self.stop().await;
         // Before the connections: what they still tell shall find a closed door, not a full queue.
         self.events.close();
         self.handed.close();
-        // The core hears no answer any more, but what it asked for last, such as to write a call record, shall be done.
-        let answers = async {
-            for _ in 0..self.unanswered {
-                self.answered.recv().await;
+        self.streams.shut_down().await;
+    }
+
+    /// Works on for a moment while the role has something alive.
+    async fn linger(&mut self) {
+        let (presence, limit) = (self.presence, self.linger);
+        if limit.is_zero() || presence.role_active() == 0 {
+            return;
+        }
+        let work = async {
+            while presence.role_active() > 0 {
+                self.flush();
+                self.tell();
+                self.turn().await;
             }
         };
-        let _ = tokio::join!(self.streams.shut_down(), tokio::time::timeout(ANSWER_GRACE, answers));
+        let _ = tokio::time::timeout(limit, work).await;
+    }
+
+    /// Lets the core end its calls, and hears answers until it has nothing alive and the world has done what it was asked last, such as
+    /// to write a call record, or the grace is over.
+    async fn stop(&mut self) {
+        self.step(Input::Stop);
+        self.flush();
+        let last_words = async {
+            while self.unanswered > 0 {
+                let Some(Answered { token, answer, .. }) = self.answered.recv().await else { break };
+                self.unanswered -= 1;
+                self.step(Input::Answer(token, answer));
+                self.flush();
+            }
+        };
+        let _ = tokio::time::timeout(ANSWER_GRACE, last_words).await;
     }
 
     /// Waits until something happens, and handles it with what else of its kind is there, up to a bound, so that every kind gets its turn.

@@ -2,8 +2,6 @@
 
 mod activity;
 mod driver;
-mod handover;
-mod metrics;
 mod timers;
 
 use std::sync::Arc;
@@ -15,14 +13,12 @@ use sip_core::ids::WorkerId;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-pub(crate) use self::handover::{Handed, Origin, Peers};
-pub(crate) use self::metrics::{Metrics, describe as describe_metrics};
-
 use self::activity::{Activity, Presence};
 use self::driver::{Driver, Parts};
 use crate::config::{Sip, StreamLimits};
-use crate::lifecycle::Shutdown;
+use crate::handover::Peers;
 use crate::listener::Listener;
+use crate::shutdown::Shutdown;
 use crate::socket::{self, BindError, WorkerSockets};
 use crate::stream::ConnectionSlots;
 use crate::telemetry::Mask;
@@ -43,6 +39,9 @@ pub struct WorkersConfig {
     pub stream: StreamLimits,
     /// The most messages that wait for one worker after others received them.
     pub handover_queue: usize,
+    /// How long they go on after the stop while the role has something alive: another role of this process, stopped at the same
+    /// moment, may end its calls through this one.
+    pub linger: Duration,
     /// What log lines hide.
     pub mask: Mask,
 }
@@ -57,6 +56,7 @@ impl WorkersConfig {
             max_message_bytes: sip.max_message_bytes,
             stream: sip.stream.clone(),
             handover_queue: 4096,
+            linger: Duration::ZERO,
             mask: Mask::default(),
         }
     }

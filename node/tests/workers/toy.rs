@@ -124,7 +124,7 @@ impl Core for Toy {
             Input::ConnectionClosed(id) => self.closed.push(id),
             Input::Timer(id) => self.tell(id.0, "expired"),
             Input::Answer(token, answer) => self.tell(token.0, answer),
-            Input::Drain => self.draining = true,
+            Input::Drain | Input::Stop => self.draining = true,
         }
     }
 

@@ -23,7 +23,8 @@ pub struct Binding {
     pub stored_until: i64,
     /// The Path that requests to it take (RFC 3327), one URI an entry, the first to visit first.
     pub path: Vec<String>,
-    /// The flow that the REGISTER came over, as the registrar writes it: transport, local and remote address.
+    /// The flow that the REGISTER came over, as the registrar writes it: transport, local and remote
+    /// address, and the name of the node whose flow it is.
     pub received: String,
     /// The phone's User-Agent header.
     pub user_agent: Option<String>,

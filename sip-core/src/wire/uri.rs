@@ -112,8 +112,9 @@ impl SipUri {
 /// equal, and user, ttl, method, maddr and transport present in both or in none.
 impl PartialEq for SipUri {
     fn eq(&self, other: &Self) -> bool {
-        let same_params = self.params.iter().all(|(name, value)| match other.params.has(name) {
-            true => match (value, other.params.value(name)) {
+        // Of a parameter that is there twice the first counts, on both sides.
+        let same_params = self.params.iter().all(|(name, _)| match other.params.has(name) {
+            true => match (self.params.value(name), other.params.value(name)) {
                 (Some(one), Some(two)) => one.eq_ignore_ascii_case(two),
                 (one, two) => one == two,
             },
@@ -331,6 +332,12 @@ mod tests {
         assert_ne!(uri("sip:bob@biloxi.com"), uri("sip:bob@biloxi.com:5060"));
         assert_ne!(uri("sip:bob@biloxi.com"), uri("sip:bob@biloxi.com;transport=udp"));
         assert_eq!(uri("sip:[2001:db8:0::1]"), uri("sip:[2001:DB8::1]"));
+    }
+
+    #[test]
+    fn is_equal_to_itself() {
+        let twice = uri("sip:a@b;x=1;x=2");
+        assert_eq!(twice, twice.clone());
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn a_busy_phone_and_one_that_is_not_there() {
     harness.send_as(A, "s1-101", &invite);
     harness.expect(A, 480);
     let results: Vec<CallResult> = harness.records.iter().map(|record| record.result).collect();
-    assert_eq!(results, [CallResult::Busy, CallResult::Failed, CallResult::NoAnswer]);
+    assert_eq!(results, [CallResult::Busy, CallResult::Rejected, CallResult::NoAnswer]);
 }
 
 #[test]

@@ -105,8 +105,8 @@ fn rights_and_routes() {
         [
             out(CallResult::Rejected),
             out(CallResult::Rejected),
-            out(CallResult::Failed),
-            (CallResult::Failed, Direction::Internal)
+            out(CallResult::Rejected),
+            (CallResult::Rejected, Direction::Internal)
         ]
     );
     // An emergency call needs no right.

@@ -12,8 +12,9 @@ use crate::{
     incoming::{Incoming, OptionsPolicy, ReceivedInvite, lock},
     message::Message,
     sdp::Sdp,
-    transaction::{AppTimer, mark_source},
+    transaction::AppTimer,
     uri::{name_addr, user},
+    via::mark_source,
 };
 
 impl Core {

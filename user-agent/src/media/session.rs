@@ -102,8 +102,11 @@ struct Stream {
     ids: Ids,
     ssrc: u32,
     sequence: u16,
+    /// RTP timestamp at `origin`.
     timestamp: u32,
-    last_sent: Option<Instant>,
+    origin: time::Instant,
+    /// The tick of the latest packet.
+    last_tick: Option<time::Instant>,
     /// Packets stamped so far, those left out on purpose included.
     stamped: u64,
     cname: String,
@@ -115,20 +118,23 @@ impl Stream {
         let sequence = ids.next_u32() as u16;
         let timestamp = ids.next_u32();
         let cname = ids.token();
-        Self { media, options, ids, ssrc, sequence, timestamp, last_sent: None, stamped: 0, cname }
+        let origin = time::Instant::now();
+        Self { media, options, ids, ssrc, sequence, timestamp, origin, last_tick: None, stamped: 0, cname }
     }
 
     async fn run(mut self, rtp: UdpSocket, rtcp: UdpSocket, mut watched: watch::Receiver<MediaControl>) {
         let mut control = *watched.borrow_and_update();
+        self.media.update(|stats| stats.sends_to = control.remote);
         let mut ticks = time::interval(PACKET_TIME);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        // A machine that cannot keep up sends fewer packets, not all of them later: load that grows by itself never ends.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut next_report = time::Instant::now() + FIRST_REPORT.mul_f64(self.ids.spread());
         loop {
             let sending = control.send
                 && control.remote.is_some()
                 && self.options.packets.is_none_or(|limit| self.stamped < limit);
             tokio::select! {
-                _ = ticks.tick(), if sending => self.send_packet(&rtp, control),
+                tick = ticks.tick(), if sending => self.send_packet(&rtp, control, tick),
                 ready = rtp.readable() => if ready.is_ok() { self.receive_packets(&rtp) },
                 ready = rtcp.readable() => if ready.is_ok() { self.receive_reports(&rtcp) },
                 () = time::sleep_until(next_report) => {
@@ -150,19 +156,13 @@ impl Stream {
         }
     }
 
-    fn send_packet(&mut self, rtp: &UdpSocket, control: MediaControl) {
+    fn send_packet(&mut self, rtp: &UdpSocket, control: MediaControl, tick: time::Instant) {
         let Some(remote) = control.remote else { return };
         if self.media.is_stopped() {
             return;
         }
-        let now = Instant::now();
-        // After a pause the timestamp goes on with the clock (RFC 3550 §5.1), and the marker says so (RFC 3551 §4.1).
-        let pause = self.last_sent.map(|last| now.saturating_duration_since(last));
-        let marker = pause.is_none_or(|pause| pause > PAUSE);
-        if let Some(pause) = pause.filter(|pause| *pause > PAUSE) {
-            let packets = (pause.as_millis() / PACKET_TIME.as_millis()) as u32;
-            self.timestamp = self.timestamp.wrapping_add(packets.saturating_sub(1).wrapping_mul(160));
-        }
+        // The first packet after a pause is marked (RFC 3551 §4.1).
+        let marker = self.last_tick.is_none_or(|last| tick.saturating_duration_since(last) > PAUSE);
         let stamp = Stamp { stream: self.media.stream(), number: self.stamped, sent_at_us: wall_us() };
         let mut payload = stamp.write();
         if self.options.corrupt_packet == Some(self.stamped)
@@ -174,7 +174,7 @@ impl Stream {
             marker,
             payload_type: control.codec.payload_type(),
             sequence: self.sequence,
-            timestamp: self.timestamp,
+            timestamp: self.timestamp_at(tick),
             ssrc: self.ssrc,
             payload: &payload,
         };
@@ -184,11 +184,16 @@ impl Stream {
             return;
         }
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(160);
         self.stamped += 1;
-        self.last_sent = Some(now);
+        self.last_tick = Some(tick);
         // A packet left out on purpose counts as sent: its loss is what the receiver shall report.
         self.media.update(|stats| stats.sent += 1);
+    }
+
+    /// The timestamp goes with the clock, through pauses and missed ticks too (RFC 3550 §5.1).
+    fn timestamp_at(&self, tick: time::Instant) -> u32 {
+        let elapsed = tick.saturating_duration_since(self.origin).as_micros() as u64;
+        self.timestamp.wrapping_add((elapsed * 8 / 1000) as u32)
     }
 
     fn receive_packets(&self, socket: &UdpSocket) {
@@ -228,11 +233,9 @@ impl Stream {
         let Some(remote) = control.remote_rtcp else { return };
         let now = Instant::now();
         let (sent, block) = self.media.update(|stats| (stats.sent, stats.block(now)));
-        let sent = self.last_sent.map(|last| Sent {
+        let sent = self.last_tick.map(|_| Sent {
             ntp: ntp_now(),
-            timestamp: self
-                .timestamp
-                .wrapping_add((now.saturating_duration_since(last).as_millis() as u32).wrapping_mul(8)),
+            timestamp: self.timestamp_at(time::Instant::now()),
             packets: sent as u32,
             octets: (sent as u32).wrapping_mul(PAYLOAD as u32),
         });

@@ -1,15 +1,15 @@
 //! The payload that proves itself: 160 bytes that only their sender can have written so.
 //!
-//! | bytes | content |
+//! | 64-bit word | content |
 //! | --- | --- |
-//! | 0–3 | magic `CX6S` |
-//! | 4–11 | stream identifier |
-//! | 12–19 | number of the packet in its stream, from 0 |
-//! | 20–27 | sender's clock, µs since 1970 |
-//! | 28–151 | filler derived from stream and number |
-//! | 152–159 | FNV-1a 64 of bytes 0–151 |
+//! | 0 | magic `CX6STAMP` |
+//! | 1 | stream identifier |
+//! | 2 | number of the packet in its stream, from 0 |
+//! | 3 | sender's clock, µs since 1970 |
+//! | 4–18 | filler derived from stream and number |
+//! | 19 | hash of words 0–18 |
 //!
-//! Every step of FNV-1a is a bijection of its state, so one changed byte always changes the hash.
+//! Every step of the hash is a bijection of its state, so one changed word always changes it.
 
 use crate::ids::mix;
 
@@ -35,61 +35,60 @@ pub(super) enum NotStamped {
 
 impl Stamp {
     pub(super) fn write(&self) -> [u8; PAYLOAD] {
-        let mut payload = [0; PAYLOAD];
-        let fields = [
-            MAGIC.to_vec(),
-            self.stream.to_be_bytes().to_vec(),
-            self.number.to_be_bytes().to_vec(),
-            self.sent_at_us.to_be_bytes().to_vec(),
-        ];
-        let head = fields.iter().flatten().copied();
-        let body = head.chain(filler(self.stream, self.number)).take(HASH_AT);
-        for (to, byte) in payload.iter_mut().zip(body) {
-            *to = byte;
+        let mut words = [0; WORDS];
+        let [magic, stream, number, sent_at_us, filled @ .., hash] = &mut words;
+        (*magic, *stream, *number, *sent_at_us) = (MAGIC, self.stream, self.number, self.sent_at_us);
+        for (at, word) in (0..).zip(filled) {
+            *word = filler(self.stream, self.number, at);
         }
-        let (covered, hash) = payload.split_at_mut(HASH_AT);
-        hash.copy_from_slice(&fnv1a(covered).to_be_bytes());
+        *hash = 0;
+        let sum = hash_of(&words);
+        let mut payload = [0; PAYLOAD];
+        let (chunks, _) = payload.as_chunks_mut::<8>();
+        for (chunk, word) in chunks.iter_mut().zip(words) {
+            *chunk = word.to_be_bytes();
+        }
+        if let Some(last) = chunks.last_mut() {
+            *last = sum.to_be_bytes();
+        }
         payload
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<Self, NotStamped> {
-        if !payload.starts_with(&MAGIC) {
+        if !payload.starts_with(&MAGIC.to_be_bytes()) {
             return Err(NotStamped::Unknown);
         }
-        let (Some(covered), Some(hash), PAYLOAD) =
-            (payload.get(..HASH_AT), payload.get(HASH_AT..), payload.len())
-        else {
-            return Err(NotStamped::Corrupted);
-        };
-        if hash != fnv1a(covered).to_be_bytes() {
-            return Err(NotStamped::Corrupted);
+        let payload: &[u8; PAYLOAD] = payload.try_into().map_err(|_| NotStamped::Corrupted)?;
+        let mut words = [0; WORDS];
+        for (word, chunk) in words.iter_mut().zip(payload.as_chunks::<8>().0) {
+            *word = u64::from_be_bytes(*chunk);
         }
-        let field = |at: usize| {
-            let bytes = covered.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-            bytes.map(u64::from_be_bytes).ok_or(NotStamped::Corrupted)
-        };
-        let stamp = Self { stream: field(4)?, number: field(12)?, sent_at_us: field(20)? };
+        let [_, stream, number, sent_at_us, filled @ .., hash] = words;
+        let mut right = hash == hash_of(&words);
         // The hash already covers the filler; comparing it finds a payload put together from two packets.
-        let filled = covered.get(28..).unwrap_or_default();
-        if !filled.iter().copied().eq(filler(stamp.stream, stamp.number).take(filled.len())) {
-            return Err(NotStamped::Corrupted);
+        for (at, word) in (0..).zip(filled) {
+            right &= word == filler(stream, number, at);
         }
-        Ok(stamp)
+        if right { Ok(Self { stream, number, sent_at_us }) } else { Err(NotStamped::Corrupted) }
     }
 }
 
-fn filler(stream: u64, number: u64) -> impl Iterator<Item = u8> {
-    (0_u64..).flat_map(move |block| mix(stream ^ number.rotate_left(32) ^ block).to_be_bytes())
+fn filler(stream: u64, number: u64, at: u64) -> u64 {
+    mix(stream ^ number.rotate_left(32) ^ at)
 }
 
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// Over all words but the last.
+fn hash_of(words: &[u64; WORDS]) -> u64 {
+    let [covered @ .., _] = words;
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for word in covered {
+        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+    hash
 }
 
-const MAGIC: [u8; 4] = *b"CX6S";
-const HASH_AT: usize = PAYLOAD - 8;
+const WORDS: usize = PAYLOAD / 8;
+const MAGIC: u64 = u64::from_be_bytes(*b"CX6STAMP");
 
 #[cfg(test)]
 mod tests {

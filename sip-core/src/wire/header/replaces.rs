@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Header, invalid};
-use crate::wire::{HeaderError, Name, Params};
+use crate::wire::{HeaderError, Name, Params, lex};
 
 /// The dialog whose place a new INVITE takes; the tags are seen from the user agent that receives the INVITE.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Header for Replaces {
 
     fn parse(value: &str) -> Result<Self, HeaderError> {
         let (call_id, params) = Params::split(value);
-        if call_id.is_empty() || call_id.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        if call_id.is_empty() || !lex::is_closed(call_id) || call_id.bytes().any(|byte| byte <= b' ') {
             return Err(invalid::<Self>("there is no Call-ID"));
         }
         // RFC 3891 §6.1: exactly one of each.

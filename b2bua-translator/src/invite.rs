@@ -1,0 +1,57 @@
+//! The INVITE to the called side: written from nothing, so that only what is named here can leave the caller's side.
+
+use bytes::Bytes;
+use sip_core::wire::header::MaxForwards;
+use sip_core::wire::{HostPort, Message, Name, SipUri};
+
+use crate::env::Env;
+use crate::identity::{Identity, OutsideCaller};
+use crate::incoming::Party;
+use crate::leg::{Leg, with_sdp};
+use crate::trunks::Candidate;
+
+/// Writes the INVITE for a leg.
+pub(crate) fn compose(
+    env: &mut Env,
+    leg: &Leg,
+    original: &Message,
+    uri: &str,
+    identity: &Identity,
+    sdp: Option<Bytes>,
+) -> Message {
+    let hops = original.header::<MaxForwards>().ok().flatten().map_or(70, |hops| hops.0.min(70));
+    let via = env.via(&leg.flow, leg.face);
+    let mut builder = leg
+        .invite(via, uri, identity.from.clone(), hops.saturating_sub(1))
+        .header_if(Name::PAssertedIdentity, identity.asserted.as_ref());
+    if identity.private {
+        builder = builder.header(Name::Privacy, "id");
+    }
+    for name in PASSED {
+        builder = builder.copy(original, name);
+    }
+    with_sdp(builder, sdp).finish()
+}
+
+/// What the called side is told: the Request-URI, and who calls.
+pub(crate) fn toward(party: &Party, number: &str, candidate: &Candidate) -> (String, Identity) {
+    let host = HostPort::from(candidate.gateway.address);
+    match (party, &candidate.trunk) {
+        (Party::Inside(caller), Some((trunk, route))) => {
+            let mut uri = SipUri::new(Some(&route.rewrite(number)), host);
+            uri.params.set("user", Some("phone"));
+            (uri.to_string(), caller.toward_trunk(trunk, candidate.face))
+        }
+        (Party::Outside(caller), _) => {
+            (SipUri::new(Some(number), host).to_string(), caller.toward_proxy(candidate.face))
+        }
+        // Not made: an inside call has trunks for candidates. It would be shown nothing of the caller.
+        (Party::Inside(_), None) => {
+            let nobody = OutsideCaller::unknown().toward_proxy(candidate.face);
+            (SipUri::new(Some(number), host).to_string(), nobody)
+        }
+    }
+}
+
+/// Headers of the caller's INVITE that pass as they are: they speak to the called party and of nothing inside.
+const PASSED: [Name; 3] = [Name::Subject, Name::Other("Priority"), Name::Other("Alert-Info")];
