@@ -53,15 +53,6 @@ pub struct Credentials {
     pub password: String,
 }
 
-impl Credentials {
-    /// A row of a sipp's CSV file: extension, domain, and the keyword with which sipp answers a challenge. sipp reads keywords in
-    /// fields, but no fields in keywords.
-    pub fn row(&self) -> String {
-        let Credentials { extension, domain, auth_user, password } = self;
-        format!("{extension};{domain};[authentication username={auth_user} password={password}]")
-    }
-}
-
 /// What `/metrics` said at one moment.
 #[derive(Debug, Clone)]
 pub struct Metrics(String);
@@ -357,6 +348,15 @@ impl Drop for Node {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Credentials {
+    /// A row of a sipp's CSV file: extension, domain, and the keyword with which sipp answers a challenge. sipp reads keywords in
+    /// fields, but no fields in keywords.
+    pub fn row(&self) -> String {
+        let Credentials { extension, domain, auth_user, password } = self;
+        format!("{extension};{domain};[authentication username={auth_user} password={password}]")
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Bench, PASSWORD, micros_each, ratio, say};
 #[derive(Args)]
 pub(super) struct Options {
     /// Calls a second, one step after the other, up to the first that does not hold
-    #[arg(long, default_value = "50,100,200,300,400", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    #[arg(long, default_value = "100,200,400,600,800", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=5_000))]
     rates: Vec<u32>,
     /// How long calls are begun at each rate, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
@@ -24,7 +24,7 @@ pub(super) struct Options {
 
 impl Options {
     pub(super) fn short() -> Options {
-        Options { rates: vec![50, 100], seconds: 8 }
+        Options { rates: vec![100, 400], seconds: 8 }
     }
 }
 
