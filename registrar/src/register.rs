@@ -1,16 +1,18 @@
 //! REGISTER (RFC 3261 §10.3): from a request to changes, and from the commit to the answer.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema::{Binding, Change, Line, LineId, SaveError};
+use schema::{Binding, Change, Directory, Line, LineId, SaveError};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::transaction::ServerId;
 use sip_core::wire::header::{Contact, Expires, NameAddr, Path, Require, TokenList};
 use sip_core::wire::{Builder, Message, Name, Params, StatusCode};
 
+use crate::address_check::AddressCheck;
 use crate::{Locations, Settings};
 
 /// Handles REGISTER requests of one worker.
@@ -18,6 +20,7 @@ use crate::{Locations, Settings};
 pub struct Registrar {
     settings: Settings,
     locations: Arc<Locations>,
+    addresses: AddressCheck,
     pending: HashMap<u64, Pending>,
     next_token: u64,
 }
@@ -36,15 +39,18 @@ pub enum Step {
 struct Pending {
     server: ServerId,
     request: Message,
-    line: LineId,
+    line: Arc<Line>,
     exact: Vec<Binding>,
+    /// The address that this REGISTER teaches, when it is not the one that the binding was known with.
+    learned: Option<IpAddr>,
     fallback: Option<Vec<Binding>>,
 }
 
 impl Registrar {
-    /// A registrar over the process's location table.
-    pub fn new(settings: Settings, locations: Arc<Locations>) -> Registrar {
-        Registrar { settings, locations, pending: HashMap::new(), next_token: 0 }
+    /// A registrar over the process's location table. The directory tells which devices a line has, and so which addresses to expect.
+    pub fn new(settings: Settings, locations: Arc<Locations>, directory: Arc<Directory>) -> Registrar {
+        let addresses = AddressCheck::new(directory, settings.mask);
+        Registrar { settings, locations, addresses, pending: HashMap::new(), next_token: 0 }
     }
 
     /// REGISTERs that wait for the disk.
@@ -59,11 +65,11 @@ impl Registrar {
         server: ServerId,
         request: &Message,
         flow: &Flow,
-        line: &Line,
+        line: &Arc<Line>,
         ids: &mut IdSource,
     ) -> Step {
         match self.plan(unix_now, request, flow, line) {
-            Ok(Plan { changes, refreshes, fallback }) => {
+            Ok(Plan { changes, refreshes, learned, fallback }) => {
                 for binding in refreshes {
                     self.locations.put(binding);
                 }
@@ -79,7 +85,8 @@ impl Registrar {
                     _ => None,
                 });
                 let exact = exact.collect();
-                let pending = Pending { server, request: request.clone(), line: line.id, exact, fallback };
+                let (request, line) = (request.clone(), Arc::clone(line));
+                let pending = Pending { server, request, line, exact, learned, fallback };
                 self.pending.insert(self.next_token, pending);
                 Step::Save(self.next_token, changes)
             }
@@ -95,18 +102,21 @@ impl Registrar {
         result: Result<(), SaveError>,
         ids: &mut IdSource,
     ) -> Option<(ServerId, Message)> {
-        let Pending { server, request, line, exact, fallback } = self.pending.remove(&token)?;
+        let Pending { server, request, line, exact, learned, fallback } = self.pending.remove(&token)?;
         let response = match (result, fallback) {
             (Ok(()), _) => {
                 exact.into_iter().for_each(|binding| self.locations.narrow(binding));
-                self.answer(unix_now, &request, line, ids)
+                if let Some(source) = learned {
+                    self.addresses.learn(&line, source);
+                }
+                self.answer(unix_now, &request, line.id, ids)
             }
             (Err(_), Some(bindings)) => {
                 metrics::counter!("centrex6_registrations_shortened_total").increment(1);
                 for binding in bindings {
                     self.locations.put(binding);
                 }
-                self.answer(unix_now, &request, line, ids)
+                self.answer(unix_now, &request, line.id, ids)
             }
             (Err(error), None) => {
                 metrics::counter!("centrex6_registrations_unsaved_total").increment(1);
@@ -177,6 +187,11 @@ impl Registrar {
                         }
                         _ => plan.fallback = None,
                     }
+                    let known = old.filter(|old| old.expires_at > now).and_then(|old| old.source);
+                    if asked.path.is_empty() && known.map(|source| source.ip()) != Some(flow.remote.ip()) {
+                        // Behind a Path (RFC 3327) the source is an edge proxy's.
+                        plan.learned = Some(flow.remote.ip());
+                    }
                     added += usize::from(old.is_none_or(|old| old.expires_at <= now));
                     // The margin equals the grant, so that every other refresh costs no commit.
                     binding.stored_until = binding.expires_at + expires;
@@ -244,6 +259,8 @@ struct Plan {
     changes: Vec<Change>,
     /// For memory only.
     refreshes: Vec<Binding>,
+    /// An address that no live binding of the same contact was known with.
+    learned: Option<IpAddr>,
     /// What memory may grant when the store is away: every change only extends what is stored, so grant what is stored.
     fallback: Option<Vec<Binding>>,
 }
@@ -423,7 +440,7 @@ pub(crate) mod tests {
     struct Bench {
         registrar: Registrar,
         locations: Arc<Locations>,
-        line: Line,
+        line: Arc<Line>,
         ids: IdSource,
         cseq: u32,
     }
@@ -435,7 +452,9 @@ pub(crate) mod tests {
             let mut line =
                 Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
             line.id = LineId(1);
-            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations));
+            let directory = Arc::new(Directory::default());
+            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations), directory);
+            let line = Arc::new(line);
             Bench { registrar, locations, line, ids: IdSource::new(WorkerId(0), [1; 32]), cseq: 0 }
         }
 
@@ -502,6 +521,28 @@ pub(crate) mod tests {
         assert_eq!(contacts(&query).len(), 1);
         let gone = bench.register(1901, "Contact: *\r\nExpires: 0\r\n");
         assert_eq!((gone.0.len(), contacts(&gone).len()), (1, 0));
+    }
+
+    #[test]
+    fn an_address_is_learned_when_it_is_new() {
+        let mut bench = Bench::new();
+        let mut learned = |now, headers: &str| match bench.step(now, headers) {
+            Step::Respond(_) => None,
+            Step::Save(token, changes) => {
+                changes.iter().for_each(|change| bench.locations.apply(change));
+                let learned = bench.registrar.pending.get(&token).and_then(|pending| pending.learned);
+                bench.registrar.saved(Duration::from_secs(now), token, Ok(()), &mut bench.ids);
+                learned
+            }
+        };
+        let contact = "Contact: <sip:101@[::1]:6000>;expires=600\r\n";
+        assert_eq!(learned(1000, contact), Some(flow().remote.ip()));
+        assert_eq!(learned(1500, contact), None);
+        assert_eq!(learned(1900, contact), None, "longer than what is stored, and no other address");
+        assert_eq!(learned(9000, contact), Some(flow().remote.ip()), "it had lapsed");
+        let behind = "Contact: <sip:7@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n";
+        assert_eq!(learned(9000, behind), None);
+        assert_eq!(learned(9001, "Contact: *\r\nExpires: 0\r\n"), None);
     }
 
     #[test]

@@ -74,7 +74,11 @@ impl ProxyCore {
         let algorithms = settings.registrar.algorithms.clone();
         ProxyCore {
             layer: Layer::new(settings.transactions.clone()),
-            registrar: Registrar::new(settings.registrar.clone(), Arc::clone(&locations)),
+            registrar: Registrar::new(
+                settings.registrar.clone(),
+                Arc::clone(&locations),
+                Arc::clone(&directory),
+            ),
             gatekeeper: Gatekeeper::new(Digest::new(digest), algorithms, Arc::clone(&directory)),
             ids,
             clock,

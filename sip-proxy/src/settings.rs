@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use node::config::{Config, DigestAlgorithm};
 use node::listener::Listener;
+use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
@@ -135,6 +136,7 @@ impl Settings {
                 max_expires: role.max_expires,
                 default_expires: role.default_expires,
                 max_bindings: role.max_bindings_per_line,
+                mask: Mask::new(&config.log),
             },
             signer: RouteSigner::new(key),
         }
