@@ -15,6 +15,7 @@ mod identity;
 mod inbound_call;
 mod internal_call;
 mod lossy;
+mod masking;
 mod media_ports;
 mod no_answer;
 mod outbound_call;
