@@ -72,20 +72,8 @@ impl Process {
     /// # Errors
     /// When there is no such process.
     pub fn terminate(self) -> io::Result<()> {
-        self.signal("-TERM")
-    }
-
-    /// Sends SIGUSR1.
-    ///
-    /// # Errors
-    /// When there is no such process.
-    pub fn user_signal(self) -> io::Result<()> {
-        self.signal("-USR1")
-    }
-
-    fn signal(self, name: &str) -> io::Result<()> {
         let pid = self.pid.to_string();
-        let status = Command::new("kill").args([name, &pid]).stderr(Stdio::null()).status()?;
+        let status = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status()?;
         if status.success() { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 

@@ -45,7 +45,7 @@ pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Calls>
         say(&format!("calls: {rate} a second for {} s", options.seconds));
         let process = node.process();
         let (cpu, before, memory) = (process.cpu()?, node.metrics()?, process.memory()?);
-        let load = Load::play(&lines, node.proxy, *rate, options.seconds)?;
+        let load = Load::play(&lines, node.proxy, &gateway, *rate, options.seconds)?;
         let (cpu, after) = (process.cpu()? - cpu, node.metrics()?);
         rows.push(Calls {
             commits: after.has(COMMITS).then(|| (after.sum(COMMITS) - before.sum(COMMITS)) as u64),
@@ -64,7 +64,7 @@ pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Calls>
     if let Some(line) = log.lines().last() {
         say(&format!("calls: the last one: {line}"));
     }
-    gateway.stop()?;
+    drop(gateway);
     let Some(best) = rows.iter_mut().rfind(|row| row.holds) else { return Ok(rows) };
     if !(bench.peers && Kamailio::is_installed()) {
         say("calls: Kamailio is not installed, or not wanted: no ratio");
@@ -84,9 +84,8 @@ fn kamailio(bench: &Bench, lines: &[Credentials], rate: u32, seconds: u32) -> an
     let more = [("TRUNK_SIDE", trunk_side.to_string()), ("GATEWAY", gateway.local.to_string())];
     let kamailio = Kamailio::start(include_str!("../../kamailio/proxy.cfg"), bench.workers, proxy, &more)?;
     let cpu = kamailio.cpu()?;
-    let load = Load::play(lines, proxy, rate, seconds)?;
+    let load = Load::play(lines, proxy, &gateway, rate, seconds)?;
     let row = load.row("Kamailio", kamailio.cpu()? - cpu);
-    gateway.stop()?;
     Ok(row)
 }
 
@@ -106,7 +105,15 @@ struct Load {
 }
 
 impl Load {
-    fn play(lines: &[Credentials], proxy: SocketAddr, rate: u32, seconds: u32) -> anyhow::Result<Load> {
+    fn play(
+        lines: &[Credentials],
+        proxy: SocketAddr,
+        gateway: &Running,
+        rate: u32,
+        seconds: u32,
+    ) -> anyhow::Result<Load> {
+        // Its first counts come after a second.
+        let before = gateway.counts().unwrap_or_default().retransmissions;
         let calls = rate as usize * seconds as usize;
         let rows = lines.iter().map(Credentials::row);
         let sipp =
@@ -116,7 +123,11 @@ impl Load {
         let began = Instant::now();
         let running = sipp.start()?;
         let (counts, errors) = running.wait_with_errors(ERRORS)?;
-        Ok(Load { counts, rate, calls: calls as u64, wall: began.elapsed(), errors })
+        let wall = began.elapsed();
+        std::thread::sleep(AFTERMATH);
+        let resent = gateway.counts()?.retransmissions - before;
+        let counts = Counts { retransmissions: counts.retransmissions + resent, ..counts };
+        Ok(Load { counts, rate, calls: calls as u64, wall, errors })
     }
 
     fn holds(&self) -> bool {
@@ -155,6 +166,8 @@ const LINES: usize = 100;
 const MEDIA_PORTS: u16 = 8_000;
 /// A call that goes wrong takes up to 64 times T1.
 const SLACK: Duration = Duration::from_secs(45);
+/// After which the gateway's counts hold everything of a step.
+const AFTERMATH: Duration = Duration::from_millis(1_500);
 /// The gateway outlives every step.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 /// Lines of sipp's errors that are shown.
