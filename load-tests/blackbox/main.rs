@@ -3,6 +3,7 @@
 //! Every test has a node of its own on ports that the system handed out, and nodes and programs end with their test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod admin_port;
 mod busy;
 mod cancel;
 mod command_line;
