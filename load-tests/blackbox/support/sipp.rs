@@ -249,7 +249,7 @@ impl Trace {
     pub(crate) fn final_status(&self) -> u16 {
         let statuses =
             self.messages.iter().filter(|traced| !traced.sent).filter_map(|traced| traced.message.status());
-        let last = statuses.map(|(status, _)| status).filter(|status| *status >= 200).next_back();
+        let last = statuses.map(|(status, _)| status).rfind(|status| *status >= 200);
         last.unwrap_or_else(|| panic!("no final response came"))
     }
 
