@@ -49,6 +49,8 @@ impl ProxyCore {
             tracing::info!(call_id, %method, uri = request.request_uri_text(), status = status.code(), reason, "refused");
         }
         let response = self.own_response(request, refusal);
+        // Its source may be forged.
+        self.layer.answer_once(server);
         self.respond(now, server, response);
     }
 
