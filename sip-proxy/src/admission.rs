@@ -50,6 +50,8 @@ impl ProxyCore {
             tracing::info!(call_id, %method, %uri, status = status.code(), reason, "refused");
         }
         let response = self.own_response(request, refusal);
+        // Its source may be forged.
+        self.layer.answer_once(server);
         self.respond(now, server, response);
     }
 

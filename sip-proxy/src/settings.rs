@@ -151,6 +151,12 @@ impl Settings {
             || self.trusted_networks.iter().any(|network| network.contains(&flow.remote.ip()))
     }
 
+    /// Whether a translator listens at this address, by whatever transport.
+    pub(crate) fn is_translator_address(&self, addr: SocketAddr) -> bool {
+        self.translators.iter().chain(&self.trusted).any(|own| own.addr == addr)
+            || self.trusted_networks.iter().any(|network| network.contains(&addr.ip()))
+    }
+
     /// Whether host and port mean us, seen from where a message came in. Domains of sites are not asked here.
     pub(crate) fn is_own(&self, host_port: &HostPort, flow: &Flow) -> bool {
         let port = host_port.port.unwrap_or(Transport::Udp.default_port());
