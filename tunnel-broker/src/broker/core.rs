@@ -369,6 +369,16 @@ impl Broker {
         assert!(self.sources.values().all(|&places| places > 0), "a source without places is left behind");
     }
 
+    /// The accounts and addresses of the sessions that have a tunnel.
+    #[cfg(test)]
+    pub(super) fn leases(&self) -> Vec<(String, Ipv4Addr)> {
+        let up = self.sessions.values().filter(|session| matches!(session.state, State::Up { .. }));
+        let mut leases: Vec<_> =
+            up.filter_map(|session| Some((session.account()?.to_string(), session.peer))).collect();
+        leases.sort();
+        leases
+    }
+
     /// How many sessions, sources, lookups, slots, claims and tunnel questions there are.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 6] {
