@@ -135,11 +135,10 @@ pub(super) fn set_hop_limit(packet: &mut [u8], hop_limit: u8) {
 /// Whether an address has no place in a tunnel, as a source or as a destination: unspecified, loopback and IPv4-compatible
 /// (`::/96`), IPv4-mapped (`::ffff:0:0/96`), 6to4 (`2002::/16`), link-local, site-local, multicast.
 pub(super) fn is_forbidden(address: Ipv6Addr) -> bool {
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, ..] => true,
-        [0x2002 | 0xfe80..=0xfeff | 0xff00..=0xffff, ..] => true,
-        _ => false,
-    }
+    matches!(
+        address.segments(),
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x2002 | 0xfe80..=0xfeff | 0xff00..=0xffff, ..]
+    )
 }
 
 /// The Internet checksum over all parts; all but the last have an even length (RFC 1071).

@@ -328,7 +328,17 @@ mod tests {
         let grant = Grant { link: Some(link), ..grant("2001:db8:1::/48") };
         table.add(TunnelId(1), outer(1), grant, 1280).unwrap();
         assert_eq!(found(&table, "2001:db8:1::2"), Some(1));
+        let link =
+            Link { client: "2001:db8:ffff::2".parse().unwrap(), server: "2001:db8:ffff::1".parse().unwrap() };
+        let only_link = Grant { prefix: None, link: Some(link) };
+        table.add(TunnelId(2), outer(2), only_link, 1280).unwrap();
+        assert_eq!(
+            table.add(TunnelId(3), outer(3), only_link, 1280),
+            Err(TableError::Overlap(TunnelId(2))),
+            "two tunnels with one link address"
+        );
         table.remove(TunnelId(1)).unwrap();
+        table.remove(TunnelId(2)).unwrap();
         assert!(table.is_empty() && table.by_network.is_empty() && table.by_outer.is_empty());
     }
 
@@ -378,6 +388,7 @@ mod tests {
                     prop_assert_eq!(of(table.by_address(network.network())), Some(id));
                     prop_assert_eq!(of(table.by_address(network.broadcast())), Some(id));
                 }
+                prop_assert!(table.slots.len() <= 6, "freed slots are used again");
                 prop_assert_eq!((table.by_outer.len(), table.by_network.len()), (list.len(), list.len()));
             }
         }
