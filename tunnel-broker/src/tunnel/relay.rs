@@ -108,11 +108,11 @@ impl Relay {
         let Some(traffic_class) = ecn::leave(inner.traffic_class, outer.tos) else {
             return self.drop(DropReason::Congestion, Some(from));
         };
-        let to = match self.table.by_address(inner.destination) {
-            _ if self.settings.is_own(inner.destination) => None,
-            Some(to) if to == from => return self.drop(DropReason::Loop, Some(from)),
-            to => to,
-        };
+        let is_own = self.settings.is_own(inner.destination);
+        let to = if is_own { None } else { self.table.by_address(inner.destination) };
+        if to == Some(from) {
+            return self.drop(DropReason::Loop, Some(from));
+        }
         let Some(to) = to else {
             packet::set_traffic_class(bytes, traffic_class);
             self.counters.to_inside += 1;
