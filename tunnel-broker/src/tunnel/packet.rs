@@ -30,16 +30,14 @@ impl OuterHeader {
         let [len_high, len_low] = u16::try_from(inner_len.checked_add(20)?).ok()?.to_be_bytes();
         let [s0, s1, s2, s3] = source.octets();
         let [d0, d1, d2, d3] = destination.octets();
-        let header = |[sum_high, sum_low]: [u8; 2]| {
-            let fixed = [0x45, tos, len_high, len_low, 0, 0, 0, 0, ttl, PROTOCOL, sum_high, sum_low];
-            let mut bytes = [0; 20];
-            for (byte, value) in
-                bytes.iter_mut().zip(fixed.into_iter().chain([s0, s1, s2, s3, d0, d1, d2, d3]))
-            {
-                *byte = value;
-            }
-            bytes
-        };
+        #[rustfmt::skip]
+        let header = |[sum_high, sum_low]: [u8; 2]| [
+            0x45, tos, len_high, len_low,
+            0, 0, 0, 0,
+            ttl, PROTOCOL, sum_high, sum_low,
+            s0, s1, s2, s3,
+            d0, d1, d2, d3,
+        ];
         let checksum = checksum(&[&header([0, 0])]);
         Some(OuterHeader { bytes: header(checksum.to_be_bytes()), destination })
     }
