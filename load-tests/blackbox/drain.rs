@@ -1,13 +1,12 @@
 //! SIGTERM lets running calls finish and takes no new ones.
 
-use user_agent::{Call, CallOptions, Phone, UaError};
+use user_agent::{Call, CallOptions, EndedBy, Phone, UaError};
 
 use crate::support::{Node, Setup, gateway, phone, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_call_finishes_and_new_ones_are_refused() {
-    // The node stays for 64 * T1 after the last message, to answer late retransmissions.
-    let mut node = Setup::new().set("SIP__T1_MS", "50").start();
+    let mut node = Node::start();
     let [line] = node.add_lines(["101"]);
     node.add_number("+81355550101", &line);
     let gateway = gateway(&node);
@@ -38,12 +37,13 @@ async fn a_second_signal_stops_at_once() {
     let gateway = gateway(&node);
     node.add_trunk("carrier", &[gateway.local_addr()]);
     let phone = phone(&node, &line).await;
-    let _call = talking(&phone).await;
+    let call = talking(&phone).await;
+    let other = soon("the gateway has the call", gateway.next_call()).await;
     node.terminate();
     node.await_log(&["draining"]);
     node.terminate();
     assert!(node.await_end().success());
-    assert!(node.log().contains("stopped with calls"), "{}", node.log());
+    cut(&node, &call, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,9 +53,11 @@ async fn the_drain_has_a_limit() {
     let gateway = gateway(&node);
     node.add_trunk("carrier", &[gateway.local_addr()]);
     let phone = phone(&node, &line).await;
-    let _call = talking(&phone).await;
+    let call = talking(&phone).await;
+    let other = soon("the gateway has the call", gateway.next_call()).await;
     node.terminate();
     assert!(node.await_end().success());
+    cut(&node, &call, &other).await;
 }
 
 #[test]
@@ -64,6 +66,20 @@ fn an_idle_node_ends_at_once() {
     node.terminate();
     assert!(node.await_end().success());
     assert!(node.log().contains("nothing was cut"), "{}", node.log());
+}
+
+/// Both sides got BYE, and the record tells who ended the call.
+async fn cut(node: &Node, call: &Call, other: &Call) {
+    for (name, side) in [("the gateway", other), ("the phone", call)] {
+        let ended = soon(&format!("{name} is told"), side.ended()).await;
+        assert_eq!(ended.unwrap(), EndedBy::Remote);
+    }
+    let record = node.call_record();
+    assert_eq!(
+        (&record["result"], &record["ended_by"]),
+        (&"answered".into(), &"platform".into()),
+        "{record:#}"
+    );
 }
 
 async fn talking(phone: &Phone) -> Call {

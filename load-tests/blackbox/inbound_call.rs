@@ -56,20 +56,6 @@ async fn both_sides_hear_each_other() {
     assert_eq!(other.media().report().heard, [call.media().stream()]);
 }
 
-#[test]
-fn a_stranger_is_not_a_trunk() {
-    if !have("sipp") {
-        return;
-    }
-    let node = Node::start();
-    let [line] = node.add_lines(["101"]);
-    node.add_number("+81355550101", &line);
-    // The only trunk is elsewhere.
-    node.add_trunk("carrier", &["127.0.0.77:5060".parse().unwrap()]);
-    let trace = calling(&node, "gateway_call_refused.xml", "+81355550101").run();
-    assert_eq!(trace.final_status(), 403);
-}
-
 fn calling(node: &Node, scenario: &str, dialled: &str) -> Sipp {
     Sipp::new(scenario, node.trunk_side).key("dialled", dialled).key("caller", "09012345678")
 }

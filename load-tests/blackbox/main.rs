@@ -3,6 +3,7 @@
 //! Every test has a node of its own on ports that the system handed out, and nodes and programs end with their test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod admin_port;
 mod busy;
 mod cancel;
 mod command_line;
@@ -11,14 +12,17 @@ mod failover;
 mod forking;
 mod hold;
 mod hostile_input;
+mod identity;
 mod inbound_call;
 mod internal_call;
 mod lossy;
+mod masking;
 mod media_ports;
 mod no_answer;
 mod outbound_call;
 mod registration;
 mod restart;
+mod strangers;
 mod support;
 mod two_nodes;
 mod unknown_number;

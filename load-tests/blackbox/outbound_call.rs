@@ -1,10 +1,11 @@
 //! Calls from an IPv6 phone to an IPv4 gateway, with media through the relay.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use user_agent::{CallOptions, DirectionReport, Gateway, GatewayConfig, MediaOptions};
+use user_agent::{CallOptions, CallPhase, DirectionReport, Gateway, GatewayConfig, Incoming, MediaOptions};
 
-use crate::support::{Node, Sipp, Trace, have, phone, soon};
+use crate::support::{Node, Sipp, Trace, gateway, have, phone, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_payload_comes_back_from_sipp() {
@@ -66,6 +67,56 @@ async fn both_sides_hear_every_payload_of_the_other() {
         assert!(direction.is_intact(), "{direction:?}");
     }
     assert_eq!(node.call_record()["ended_by"], "callee");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_may_be_on_tcp() {
+    if !have("sipp") {
+        return;
+    }
+    let node = Node::start();
+    let [line] = node.add_lines(["101"]);
+    let echo = Sipp::gateway("answer.xml").tcp().args(&["-rtp_echo"]).start();
+    node.cli(&["trunk", "add", "--name", "carrier", "--gateway", &format!("tcp:{}", echo.local)]);
+    node.cli(&["route", "add", "--trunk", "carrier"]);
+    let phone = phone(&node, &line).await;
+    let call = soon("the call begins", phone.call("0312345678", packets(10))).await.unwrap();
+    soon("the gateway answers", call.answered()).await.unwrap();
+    soon("every packet comes back", call.media().await_received(10)).await;
+    soon("the call ends", call.hangup()).await.unwrap();
+    echo.succeed();
+    assert_eq!(node.call_record()["result"], "answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn early_media_is_heard() {
+    let node = Node::start();
+    let [line] = node.add_lines(["101"]);
+    let gateway = gateway(&node);
+    gateway.set_default_incoming(Incoming::EarlyMedia { answer_after: Duration::from_secs(1) });
+    node.add_trunk("carrier", &[gateway.local_addr()]);
+    let phone = phone(&node, &line).await;
+    let call = soon("the call begins", phone.call("0312345678", CallOptions::default())).await.unwrap();
+    soon("the announcement is heard", call.media().await_received(10)).await;
+    assert!(matches!(call.phase(), CallPhase::Ringing { early_media: true }), "{:?}", call.phase());
+    soon("the gateway answers", call.answered()).await.unwrap();
+    soon("the call ends", call.hangup()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_offer_may_come_with_the_answer() {
+    let node = Node::start();
+    let [line] = node.add_lines(["101"]);
+    let gateway = gateway(&node);
+    node.add_trunk("carrier", &[gateway.local_addr()]);
+    let phone = phone(&node, &line).await;
+    let options = CallOptions { delayed_offer: true, ..CallOptions::default() };
+    let call = soon("the call begins", phone.call("0312345678", options)).await.unwrap();
+    soon("the gateway answers", call.answered()).await.unwrap();
+    let other = soon("the gateway has the call", gateway.next_call()).await;
+    soon("media flows", call.media().await_received(10)).await;
+    soon("media flows", other.media().await_received(10)).await;
+    soon("the call ends", call.hangup()).await.unwrap();
 }
 
 /// What a carrier must not see of the inside.

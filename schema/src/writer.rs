@@ -333,6 +333,8 @@ impl Task {
         let rows = written().count();
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         self.shared.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        metrics::counter!("centrex6_store_commits_total").increment(1);
+        metrics::counter!("centrex6_store_rows_total").increment(rows as u64);
         self.shared.refused.fetch_add((committed.outcomes.len() - rows) as u64, Ordering::Relaxed);
         self.shared.repeated_records.fetch_add(committed.repeated_records as u64, Ordering::Relaxed);
         Ok(committed.outcomes)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use node::config::{Config, DigestAlgorithm};
 use node::listener::Listener;
+use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub trusted_networks: Vec<IpNet>,
     /// Which numbers lead outside.
     pub dial_plan: DialPlan,
+    /// What log lines hide.
+    pub mask: Mask,
     /// How long things may take.
     pub timers: Timers,
     /// How much may be under way.
@@ -111,6 +114,7 @@ impl Settings {
                 external_prefixes: plan.external_prefixes.clone(),
                 emergency: plan.emergency.clone(),
             },
+            mask: Mask::new(&config.log),
             timers: Timers { cancelled: config.sip.t1 * 64, ..Timers::default() },
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
@@ -259,6 +263,7 @@ impl Settings {
             trusted: Vec::new(),
             trusted_networks: Vec::new(),
             dial_plan: DialPlan::default(),
+            mask: Mask::default(),
             timers: Timers::default(),
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {

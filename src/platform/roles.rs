@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use b2bua_translator::relay::{self, RelaySettings, RelayWorker};
@@ -10,6 +10,7 @@ use b2bua_translator::{Country, Face, KeepAlive, TranslatorCore, TranslatorWorld
 use node::config::Config;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
+use node::telemetry::Mask;
 use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
@@ -25,22 +26,19 @@ pub(super) struct Bound(BoundWorkers);
 
 impl Bound {
     pub(super) fn proxy(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
-        Bound::open("proxy", config.registrar_proxy.listen.clone(), config, shutdown)
+        let mut workers = WorkersConfig::new("proxy", config.registrar_proxy.listen.clone(), &config.sip);
+        workers.linger = PROXY_LINGER;
+        Bound::open(workers, config, shutdown)
     }
 
     pub(super) fn translator(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
         let listen = [config.translator.listen_ipv6.clone(), config.translator.listen_ipv4.clone()].concat();
-        Bound::open("translator", listen, config, shutdown)
+        Bound::open(WorkersConfig::new("translator", listen, &config.sip), config, shutdown)
     }
 
-    fn open(
-        role: &str,
-        listen: Vec<Listener>,
-        config: &Config,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Bound> {
-        let mut workers = WorkersConfig::new(role, listen, &config.sip);
+    fn open(mut workers: WorkersConfig, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
         workers.workers = config.node.workers;
+        workers.mask = Mask::new(&config.log);
         Ok(Bound(Workers::bind(workers, shutdown)?))
     }
 
@@ -119,7 +117,7 @@ pub(super) fn start_translator(
         },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
-        mask: node::telemetry::Mask::new(&config.log),
+        mask: Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
@@ -185,3 +183,6 @@ fn node_number(name: &str) -> u16 {
 fn wall_clock() -> WallClock {
     WallClock::new(Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
+
+/// A stopping translator hangs up on the phones through the proxy, which is told to stop at the same moment.
+const PROXY_LINGER: Duration = Duration::from_millis(500);

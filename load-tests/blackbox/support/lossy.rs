@@ -1,7 +1,7 @@
-//! A UDP relay that loses datagrams by a seed.
+//! A UDP relay that loses datagrams, and always the same ones.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,22 +16,23 @@ pub(crate) struct LossyRelay {
     _task: JoinSet<()>,
 }
 
-/// How much is lost.
+/// What is lost, of each client and in each direction.
 #[derive(Clone, Copy)]
-struct Loss {
-    percent: u64,
-    seed: u64,
+pub(crate) enum Loss {
+    /// So many of a hundred; which ones is decided by the seed and the datagram's number.
+    Percent { percent: u64, seed: u64 },
+    /// Every datagram when it comes for the first time; a retransmission passes.
+    FirstCopy,
 }
 
 impl LossyRelay {
-    /// Loses `percent` of the datagrams of each client in each direction; which ones is decided by `seed` and the
-    /// datagram's number.
-    pub(crate) async fn start(server: SocketAddr, percent: u64, seed: u64) -> LossyRelay {
+    /// Stands before `server`.
+    pub(crate) async fn start(server: SocketAddr, loss: Loss) -> LossyRelay {
         let front = Arc::new(UdpSocket::bind((server.ip(), 0)).await.unwrap());
         let address = front.local_addr().unwrap();
         let dropped = Arc::new(AtomicU64::new(0));
         let mut task = JoinSet::new();
-        task.spawn(forward(front, server, Loss { percent, seed }, Arc::clone(&dropped)));
+        task.spawn(forth(front, server, loss, Arc::clone(&dropped)));
         LossyRelay { front: address, dropped, _task: task }
     }
 
@@ -41,62 +42,69 @@ impl LossyRelay {
     }
 }
 
-impl Loss {
-    /// Whether the datagram of this number is lost: splitmix64.
-    fn takes(self, number: u64) -> bool {
-        let mut mixed = self.seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % 100 < self.percent
+/// One direction of one client.
+struct Direction {
+    loss: Loss,
+    seen: HashSet<Vec<u8>>,
+    count: u64,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Direction {
+    fn new(loss: Loss, number: u64, dropped: &Arc<AtomicU64>) -> Direction {
+        let loss = match loss {
+            Loss::Percent { percent, seed } => Loss::Percent { percent, seed: mix(seed ^ mix(number)) },
+            Loss::FirstCopy => loss,
+        };
+        Direction { loss, seen: HashSet::new(), count: 0, dropped: Arc::clone(dropped) }
     }
 
-    /// Another sequence of the same rate.
-    fn other(self, number: u64) -> Loss {
-        Loss { seed: self.seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93), ..self }
+    fn passes(&mut self, datagram: &[u8]) -> bool {
+        self.count += 1;
+        let lost = match self.loss {
+            Loss::Percent { percent, seed } => mix(seed.wrapping_add(self.count)) % 100 < percent,
+            Loss::FirstCopy => self.seen.insert(datagram.to_vec()),
+        };
+        self.dropped.fetch_add(u64::from(lost), Ordering::Relaxed);
+        !lost
     }
 }
 
-async fn forward(front: Arc<UdpSocket>, server: SocketAddr, loss: Loss, dropped: Arc<AtomicU64>) {
-    let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, u64, Loss)> = HashMap::new();
-    let mut backward = JoinSet::new();
+async fn forth(front: Arc<UdpSocket>, server: SocketAddr, loss: Loss, dropped: Arc<AtomicU64>) {
+    let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, Direction)> = HashMap::new();
+    let mut tasks = JoinSet::new();
     let mut buffer = vec![0; 65_536];
     loop {
         // An error here is an ICMP message about an earlier datagram.
         let Ok((length, client)) = front.recv_from(&mut buffer).await else { continue };
         if !clients.contains_key(&client) {
             let number = clients.len() as u64 * 2;
-            let any: IpAddr = server.ip();
-            let back = Arc::new(UdpSocket::bind((any, 0)).await.unwrap());
-            let (front, socket) = (Arc::clone(&front), Arc::clone(&back));
-            backward.spawn(backwards(front, socket, client, loss.other(number + 1), Arc::clone(&dropped)));
-            clients.insert(client, (back, 0, loss.other(number)));
+            let behind = Arc::new(UdpSocket::bind((server.ip(), 0)).await.unwrap());
+            let direction = Direction::new(loss, number + 1, &dropped);
+            tasks.spawn(back(Arc::clone(&front), Arc::clone(&behind), client, direction));
+            clients.insert(client, (behind, Direction::new(loss, number, &dropped)));
         }
-        let Some((back, sent, loss)) = clients.get_mut(&client) else { continue };
-        *sent += 1;
-        if loss.takes(*sent) {
-            dropped.fetch_add(1, Ordering::Relaxed);
-            continue;
+        let Some((behind, direction)) = clients.get_mut(&client) else { continue };
+        if direction.passes(&buffer[..length]) {
+            let _ = behind.send_to(&buffer[..length], server).await;
         }
-        let _ = back.send_to(&buffer[..length], server).await;
     }
 }
 
-async fn backwards(
-    front: Arc<UdpSocket>,
-    back: Arc<UdpSocket>,
-    client: SocketAddr,
-    loss: Loss,
-    dropped: Arc<AtomicU64>,
-) {
+async fn back(front: Arc<UdpSocket>, behind: Arc<UdpSocket>, client: SocketAddr, mut direction: Direction) {
     let mut buffer = vec![0; 65_536];
-    let mut sent = 0;
     loop {
-        let Ok((length, _)) = back.recv_from(&mut buffer).await else { continue };
-        sent += 1;
-        if loss.takes(sent) {
-            dropped.fetch_add(1, Ordering::Relaxed);
-            continue;
+        let Ok((length, _)) = behind.recv_from(&mut buffer).await else { continue };
+        if direction.passes(&buffer[..length]) {
+            let _ = front.send_to(&buffer[..length], client).await;
         }
-        let _ = front.send_to(&buffer[..length], client).await;
     }
+}
+
+/// splitmix64.
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

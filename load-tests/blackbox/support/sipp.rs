@@ -1,7 +1,7 @@
 //! Running sipp, bounded in calls and time, and reading its traces.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,8 +48,7 @@ pub(crate) struct Traced {
 impl Sipp {
     /// A scenario from `load-tests/sipp` toward `remote` (for a server: the side that calls come from), for one call.
     pub(crate) fn new(scenario: &str, remote: SocketAddr) -> Sipp {
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/sipp").join(scenario);
-        assert!(scenario.exists(), "{} is missing", scenario.display());
+        let scenario = file(scenario);
         Sipp { scenario, remote, port: None, calls: 1, tcp: false, arguments: Vec::new(), rows: Vec::new() }
     }
 
@@ -86,6 +85,12 @@ impl Sipp {
     /// Over TCP, one connection for all calls.
     pub(crate) fn tcp(self) -> Sipp {
         Sipp { tcp: true, ..self }
+    }
+
+    /// What to do with calls that come in while the scenario runs.
+    pub(crate) fn answers(self, scenario: &str) -> Sipp {
+        let scenario = file(scenario).display().to_string();
+        self.args(&["-oocsf", &scenario])
     }
 
     /// A scenario variable, `-key name value`.
@@ -138,7 +143,7 @@ impl Sipp {
         } else {
             Ipv4Addr::LOCALHOST.into()
         };
-        let port = self.port.unwrap_or_else(|| free_port(ip));
+        let port = self.port.unwrap_or_else(|| free_port(ip, self.tcp));
         let folder = tempfile::Builder::new().prefix("centrex6-sipp-").tempdir().unwrap();
         let mut command = Command::new("sipp");
         command
@@ -174,8 +179,7 @@ impl Sipp {
                 Some(status) if status.code() == Some(CANNOT_BIND) => return None,
                 // A short scenario may be over by now.
                 Some(_) => return Some(running),
-                // A TCP client has a port of its own choice.
-                None if self.tcp || is_bound(running.local) => return Some(running),
+                None if is_bound(running.local, self.tcp) => return Some(running),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         }
@@ -189,17 +193,6 @@ impl Running {
         let status = until(shown, || self.child.try_wait().unwrap());
         assert!(status.success(), "sipp ended with {status}:\n{}", self.shown());
         Trace::read(&self.messages())
-    }
-
-    /// Waits until sipp has sent or received a message whose first line has this text.
-    pub(crate) fn await_message(&self, text: &str) {
-        until(
-            || format!("{text:?} at sipp\n{}", self.shown()),
-            || {
-                let trace = Trace::read(&self.messages());
-                trace.messages.iter().any(|traced| traced.first_line().contains(text)).then_some(())
-            },
-        );
     }
 
     fn messages(&self) -> String {
@@ -261,7 +254,7 @@ impl Trace {
     pub(crate) fn final_status(&self) -> u16 {
         let statuses =
             self.messages.iter().filter(|traced| !traced.sent).filter_map(|traced| traced.message.status());
-        let last = statuses.map(|(status, _)| status).filter(|status| *status >= 200).last();
+        let last = statuses.map(|(status, _)| status).rfind(|status| *status >= 200);
         last.unwrap_or_else(|| panic!("no final response came"))
     }
 
@@ -295,14 +288,29 @@ impl Credentials {
     }
 }
 
-/// A port that was free a moment ago: sipp takes port 0 too, but does not say what it got.
-fn free_port(ip: IpAddr) -> u16 {
-    UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+fn file(scenario: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/sipp").join(scenario);
+    assert!(file.exists(), "{} is missing", file.display());
+    file
 }
 
-/// Whether somebody listens, as the kernel tells it: to try it would be in sipp's way.
-fn is_bound(local: SocketAddr) -> bool {
-    let table = if local.is_ipv6() { "/proc/net/udp6" } else { "/proc/net/udp" };
+/// A port that was free a moment ago: sipp takes port 0 too, but does not say what it got.
+fn free_port(ip: IpAddr, tcp: bool) -> u16 {
+    let local = match tcp {
+        true => TcpListener::bind((ip, 0)).unwrap().local_addr(),
+        false => UdpSocket::bind((ip, 0)).unwrap().local_addr(),
+    };
+    local.unwrap().port()
+}
+
+/// Whether somebody has the port, as the kernel tells it: to try it would be in sipp's way.
+fn is_bound(local: SocketAddr, tcp: bool) -> bool {
+    let table = match (tcp, local.is_ipv6()) {
+        (false, true) => "/proc/net/udp6",
+        (false, false) => "/proc/net/udp",
+        (true, true) => "/proc/net/tcp6",
+        (true, false) => "/proc/net/tcp",
+    };
     let port = format!(":{:04X}", local.port());
     let table = std::fs::read_to_string(table).unwrap_or_default();
     table.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|own| own.ends_with(&port))

@@ -88,6 +88,11 @@ impl Presence {
         }
     }
 
+    /// How much is alive in the whole role.
+    pub(super) fn role_active(&self) -> usize {
+        self.activity.active()
+    }
+
     /// Tells that the core has been told to drain and has so much alive.
     pub(super) fn set_draining(&self, active: usize) {
         if let Some(worker) = self.activity.workers.get(self.index) {

@@ -51,6 +51,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     last_received: usize,
     batch: RecvBatch,
     max_message_bytes: usize,
+    linger: Duration,
     streams: Streams,
     remotes: Remotes,
     events: mpsc::Receiver<StreamEvent>,
@@ -105,6 +106,7 @@ where
             last_received: 0,
             batch: RecvBatch::new(),
             max_message_bytes: config.max_message_bytes,
+            linger: config.linger,
             streams,
             remotes,
             events,
@@ -140,11 +142,28 @@ where
             self.tell();
             self.turn().await;
         }
+        self.linger().await;
         self.stop().await;
         // Before the connections: what they still tell shall find a closed door, not a full queue.
         self.events.close();
         self.handed.close();
         self.streams.shut_down().await;
+    }
+
+    /// Works on for a moment while the role has something alive.
+    async fn linger(&mut self) {
+        let (presence, limit) = (self.presence, self.linger);
+        if limit.is_zero() || presence.role_active() == 0 {
+            return;
+        }
+        let work = async {
+            while presence.role_active() > 0 {
+                self.flush();
+                self.tell();
+                self.turn().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, work).await;
     }
 
     /// Lets the core end its calls, and hears answers until it has nothing alive and the world has done what it was asked last, such as

@@ -39,6 +39,9 @@ pub struct WorkersConfig {
     pub stream: StreamLimits,
     /// The most messages that wait for one worker after others received them.
     pub handover_queue: usize,
+    /// How long they go on after the stop while the role has something alive: another role of this process, stopped at the same
+    /// moment, may end its calls through this one.
+    pub linger: Duration,
     /// What log lines hide.
     pub mask: Mask,
 }
@@ -53,6 +56,7 @@ impl WorkersConfig {
             max_message_bytes: sip.max_message_bytes,
             stream: sip.stream.clone(),
             handover_queue: 4096,
+            linger: Duration::ZERO,
             mask: Mask::default(),
         }
     }

@@ -124,6 +124,7 @@ impl Stream {
 
     async fn run(mut self, rtp: UdpSocket, rtcp: UdpSocket, mut watched: watch::Receiver<MediaControl>) {
         let mut control = *watched.borrow_and_update();
+        self.media.update(|stats| stats.sends_to = control.remote);
         let mut ticks = time::interval(PACKET_TIME);
         // A machine that cannot keep up sends fewer packets, not all of them later: load that grows by itself never ends.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
