@@ -52,7 +52,8 @@ fn a_missing_binary_is_told_with_the_remedy() {
 fn bench(arguments: &[&str]) -> Option<Value> {
     let (true, Some(binary)) = (have_sipp(), platform()) else { return None };
     let mut command = load_tests(&["bench"]);
-    let output = command.args(arguments).args(["--json", "--no-peers", "--binary"]).arg(binary).output().unwrap();
+    let output =
+        command.args(arguments).args(["--json", "--no-peers", "--binary"]).arg(binary).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
