@@ -203,6 +203,10 @@ impl Registrar {
         if added > 0 && live + added > self.settings.max_bindings {
             return Err(Refusal::TooMany);
         }
+        // The store would refuse it, and the phone would get a 503 and come back with the same for ever.
+        if plan.changes.iter().any(|change| change.check().is_err()) {
+            return Err(Refusal::BadRequest("A Contact, Path or Call-ID cannot be stored"));
+        }
         Ok(plan)
     }
 
@@ -329,8 +333,10 @@ impl Asked {
             .map(|path| path.map(|path| path.to_string()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| Refusal::BadRequest("Path is malformed"))?;
-        let user_agent =
-            request.text(Name::UserAgent).map(|text| text.chars().take(MAX_USER_AGENT).collect());
+        // A tab is legal there; the store takes no control characters.
+        let user_agent = request
+            .text(Name::UserAgent)
+            .map(|text| text.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT).collect());
         Ok(Asked {
             line,
             call_id: call_id.to_owned(),
@@ -566,6 +572,15 @@ pub(crate) mod tests {
         let many: String = (0..9).map(|at| format!("Contact: <sip:{at}@[::1]>\r\n")).collect();
         assert_eq!(status(&bench.register(0, &many)), 403);
         assert_eq!(bench.locations.lines(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused_at_once() {
+        let mut bench = Bench::new();
+        let long = format!("Contact: <sip:{}@[::1]>\r\n", "a".repeat(2000));
+        assert_eq!(status(&bench.register(1000, &long)), 400);
+        let tab = "Contact: <sip:101@[::1]>\r\nUser-Agent: Phone\t1.0\r\n";
+        assert_eq!(status(&bench.register(1000, tab)), 200);
     }
 
     #[test]
