@@ -84,6 +84,29 @@ fn sites_get_their_prefix_from_the_pool() {
     assert_eq!(node.cli(&["pool", "show"])["block_length"], 46);
 }
 
+#[test]
+fn sites_that_are_added_at_once_get_prefixes_of_their_own() {
+    let node = Node::start();
+    node.cli(&["pool", "set", "2001:db8::/32", "--block-length", "46"]);
+    node.cli(&["region", "add", "Kanto"]);
+    std::thread::scope(|scope| {
+        for code in 800..812 {
+            let (node, code) = (&node, code.to_string());
+            scope.spawn(move || {
+                let domain = format!("s{code}.example.net");
+                let words = ["--name", "Dorm", "--code", &code, "--domain", &domain, "--region", "Kanto"];
+                node.cli(&[&["site", "add"][..], &words].concat());
+            });
+        }
+    });
+    let sites = node.cli(&["site", "list"]);
+    let prefixes: std::collections::BTreeSet<_> =
+        sites.as_array().unwrap().iter().map(|site| site["prefix"].as_str().unwrap()).collect();
+    assert_eq!(prefixes.len(), 12, "{sites:#}");
+    // Twelve sites fill three blocks of four: nothing was lost on the way.
+    assert_eq!(node.cli(&["pool", "show"])["blocks_given"], 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn register_teaches_the_real_address() {
     let (node, admin) = start();

@@ -149,7 +149,7 @@ async fn put_by_plan(
     }
 }
 
-/// Takes a prefix for a site. When another node took the same one at the same moment, the plan is read again from the store.
+/// Takes a prefix for a site. When somebody else took the same one at the same moment, the plan is read again from the store.
 async fn take_prefix(office: &Office, site: &Site, region: RegionId) -> Result<Ipv6Net, OperationError> {
     let mut plan = AddressPlan::clone(&office.directory.address_plan());
     let mut others = prefixes(&office.directory, Some(site.id));
@@ -216,5 +216,5 @@ fn line_counts(directory: &Directory) -> HashMap<SiteId, usize> {
     counts
 }
 
-/// How often a prefix is tried for that another node takes at the same moment.
-const ATTEMPTS: usize = 5;
+/// How often a prefix is tried for that somebody else takes at the same moment. One of those who try succeeds each time.
+const ATTEMPTS: usize = 32;
