@@ -86,6 +86,9 @@ fn kamailio(bench: &Bench, lines: &[Credentials], rate: u32, seconds: u32) -> an
     let cpu = kamailio.cpu()?;
     let load = Load::play(lines, proxy, &gateway, rate, seconds)?;
     let row = load.row("Kamailio", kamailio.cpu()? - cpu);
+    if !load.holds() {
+        say(&format!("calls: Kamailio does not hold\n{}", load.errors));
+    }
     Ok(row)
 }
 
