@@ -38,6 +38,7 @@ pub(crate) enum SiteOperation {
         prefix: Option<Ipv6Net>,
         /// Take no prefix from the pool: its phones are accepted from everywhere
         #[arg(long, conflicts_with = "prefix")]
+        #[serde(default)]
         no_prefix: bool,
     },
     /// List all sites
