@@ -5,6 +5,7 @@
 //! that creates or extends what is stored is answered only after the change is on disk.
 
 mod address_check;
+mod asked;
 mod gatekeeper;
 mod locations;
 mod register;

@@ -9,10 +9,11 @@ use schema::{Binding, Change, Directory, Line, LineId, SaveError};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::{Contact, Expires, NameAddr, Path, Require, TokenList};
+use sip_core::wire::header::{NameAddr, Require, TokenList};
 use sip_core::wire::{Builder, Message, Name, Params, StatusCode};
 
 use crate::address_check::AddressCheck;
+use crate::asked::{Asked, Malformed};
 use crate::{Locations, Settings};
 
 /// Handles REGISTER requests of one worker.
@@ -269,6 +270,7 @@ struct Plan {
     fallback: Option<Vec<Binding>>,
 }
 
+/// Why a REGISTER changes nothing.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     BadRequest(&'static str),
@@ -278,105 +280,10 @@ enum Refusal {
     TooMany,
 }
 
-/// What a REGISTER asks for, read and checked.
-#[derive(Debug)]
-struct Asked {
-    line: LineId,
-    call_id: String,
-    cseq: u32,
-    remove_all: bool,
-    contacts: Vec<AskedContact>,
-    path: Vec<String>,
-    user_agent: Option<String>,
-    flow: Flow,
-    node: String,
-}
-
-#[derive(Debug)]
-struct AskedContact {
-    uri: String,
-    expires: Option<u32>,
-    q: u16,
-    instance: Option<String>,
-    reg_id: Option<u32>,
-}
-
-impl Asked {
-    fn read(request: &Message, line: LineId, flow: &Flow, node: &str) -> Result<Asked, Refusal> {
-        let call_id = request.call_id().map_err(|_| Refusal::BadRequest("Call-ID is missing"))?;
-        let cseq = request.cseq().map_err(|_| Refusal::BadRequest("CSeq is malformed"))?.number;
-        // RFC 3261 §20.19: a malformed Expires counts as the default.
-        let expires = request.header::<Expires>().ok().flatten().map(|expires| expires.0);
-        let contacts = request
-            .all::<Contact>()
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| Refusal::BadRequest("Contact is malformed"))?;
-        if contacts.len() > MAX_CONTACTS {
-            return Err(Refusal::BadRequest("Too many contacts in one REGISTER"));
-        }
-        let remove_all = contacts.contains(&Contact::Star);
-        if remove_all && (contacts.len() > 1 || expires != Some(0)) {
-            return Err(Refusal::BadRequest("Contact * stands alone and takes Expires 0"));
-        }
-        let addresses = contacts.iter().filter_map(|contact| Some((contact, contact.address()?)));
-        let contacts = addresses
-            .map(|(contact, address)| AskedContact {
-                uri: address.uri.to_string(),
-                expires: contact.expires().or(expires),
-                q: contact.q(),
-                instance: address.params.value("+sip.instance").map(str::to_owned),
-                reg_id: address.params.value("reg-id").and_then(|digits| digits.parse().ok()),
-            })
-            .collect();
-        let path = request
-            .all::<Path>()
-            .map(|path| path.map(|path| path.to_string()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| Refusal::BadRequest("Path is malformed"))?;
-        // A tab is legal there; the store takes no control characters.
-        let user_agent = request
-            .text(Name::UserAgent)
-            .map(|text| text.chars().filter(|c| !c.is_control()).take(MAX_USER_AGENT).collect());
-        Ok(Asked {
-            line,
-            call_id: call_id.to_owned(),
-            cseq,
-            remove_all,
-            contacts,
-            path,
-            user_agent,
-            flow: *flow,
-            node: node.to_owned(),
-        })
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Refusal::BadRequest(malformed.0)
     }
-
-    /// Whether a binding was changed by a later REGISTER of the same Call-ID (RFC 3261 §10.3, steps 6 and 7).
-    fn is_outdated(&self, binding: &Binding) -> bool {
-        binding.call_id == self.call_id && binding.cseq >= self.cseq
-    }
-
-    fn binding(&self, contact: &AskedContact, expires_at: i64) -> Binding {
-        Binding {
-            line: self.line,
-            contact: contact.uri.clone(),
-            call_id: self.call_id.clone(),
-            cseq: self.cseq,
-            q: contact.q,
-            expires_at,
-            stored_until: expires_at,
-            path: self.path.clone(),
-            received: flow_text(&self.flow, &self.node),
-            user_agent: self.user_agent.clone(),
-            instance: contact.instance.clone(),
-            reg_id: contact.reg_id,
-            source: Some(self.flow.remote),
-        }
-    }
-}
-
-/// A flow as a binding stores it: transport, local and remote address, and the node whose flow it is.
-fn flow_text(flow: &Flow, node: &str) -> String {
-    format!("{} {} {} {node}", flow.transport, flow.local, flow.remote)
 }
 
 /// Whether only the times and the REGISTER's own numbers differ.
@@ -402,12 +309,8 @@ fn unavailable(request: &Message, ids: &mut IdSource) -> Message {
 const SUPPORTED: [&str; 1] = ["path"];
 /// Seconds that must be left of what is stored to be worth granting while the store is away.
 const SHORTEST_FALLBACK: i64 = 10;
-/// Contacts in one REGISTER.
-const MAX_CONTACTS: usize = 32;
 /// REGISTERs of one worker that may wait for the disk.
 const MAX_PENDING: usize = 50_000;
-/// Characters of a User-Agent that are kept.
-const MAX_USER_AGENT: usize = 128;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -419,6 +322,7 @@ pub(crate) mod tests {
     use sip_core::wire::Limits;
 
     use super::*;
+    use crate::asked::flow_text;
 
     pub(crate) fn binding(contact: &str, expires_at: i64) -> Binding {
         Binding {
