@@ -157,6 +157,8 @@ impl TranslatorCore {
             let remote = self.env.settings.mask.addr(flow.remote);
             debug!(%remote, method = ?request.method(), "a request of a stranger is refused");
             counter!("centrex6_translator_strangers_total").increment(1);
+            // Its source may be forged.
+            self.env.layer.answer_once(server);
             return self.env.refuse(server, StatusCode::FORBIDDEN, &[]);
         };
         if request.to_tag().is_some() {
@@ -208,6 +210,11 @@ impl TranslatorCore {
             busy("draining")
         } else if hops.is_some_and(|hops| hops.0 == 0) {
             Some((StatusCode::TOO_MANY_HOPS, Vec::new()))
+        } else if matches!(peer, Peer::Proxy) && request.has(Name::Route) {
+            // A proxy that sends us a call to the outside names no Route. One is left only where a phone registered a Path that
+            // leads here, to call out past the proxy's rights.
+            info!("a call that was routed here by a Path is refused");
+            Some((StatusCode::FORBIDDEN, Vec::new()))
         } else if let Some(refusal) = unacceptable(&request) {
             Some(refusal)
         } else if matches!(body, Body::Foreign) {

@@ -43,7 +43,7 @@ impl Call {
         let uri = incoming.request.request_uri().ok();
         let number = uri.as_ref().and_then(digits_of).unwrap_or_default();
         let party = InsideCaller::of(&incoming.request, &env.directory);
-        let candidates = trunks::candidates(&env.directory, &env.settings, &number);
+        let candidates = trunks::candidates(&env.directory, &env.settings, &env.trunks, &number);
         let mut call =
             Call::new(env, key, incoming, Party::Inside(party), number, candidates, env.settings.inside);
         if let (Some(draft), Party::Inside(party)) = (&mut call.draft, &call.party) {

@@ -320,10 +320,6 @@ impl Call {
                 let last = setup.last;
                 return self.refuse(env, last, "no gateway takes the call");
             };
-            if !env.trunks.is_up(candidate.gateway) && candidate.trunk.is_some() {
-                debug!(call = %self.id, gateway = %candidate.gateway, "gateway is down");
-                continue;
-            }
             if let Some((trunk, _)) = &candidate.trunk {
                 self.permit = None;
                 self.permit = env.trunks.admit(trunk);

@@ -37,7 +37,15 @@ impl Candidate {
 }
 
 /// The places that may take a number, in the order in which they are tried.
-pub(crate) fn candidates(directory: &Directory, settings: &Settings, number: &str) -> VecDeque<Candidate> {
+///
+/// Gateways that are down are left out; where all are down they are tried all the same, because what OPTIONS says may be stale, and the
+/// call may be for the fire brigade.
+pub(crate) fn candidates(
+    directory: &Directory,
+    settings: &Settings,
+    states: &TrunkStates,
+    number: &str,
+) -> VecDeque<Candidate> {
     let mut found = VecDeque::new();
     for route in directory.routes_for(number) {
         let Some(trunk) = directory.trunk(route.trunk).filter(|trunk| trunk.enabled) else { continue };
@@ -47,6 +55,9 @@ pub(crate) fn candidates(directory: &Directory, settings: &Settings, number: &st
                 found.push_back(Candidate { trunk, gateway: *gateway, face });
             }
         }
+    }
+    if found.iter().any(|candidate| states.is_up(candidate.gateway)) {
+        found.retain(|candidate| states.is_up(candidate.gateway));
     }
     found.truncate(MAX_CANDIDATES);
     found

@@ -120,6 +120,26 @@ fn with_and_without_a_node_the_results_are_the_same() {
 }
 
 #[test]
+fn commands_at_the_same_time_wait_for_each_other() {
+    let offline = Offline::new();
+    let sites: Vec<String> = (1..=8).map(|number| format!("80{number}")).collect();
+    std::thread::scope(|scope| {
+        for code in &sites {
+            let domain = format!("s{code}.example.net");
+            let words =
+                ["site", "add", "--name", code, "--code", code, "--domain", &domain].map(str::to_owned);
+            let offline = &offline;
+            scope.spawn(move || {
+                let output = offline.say(&words.each_ref().map(String::as_str));
+                assert!(output.status.success(), "{}", shown(&output));
+            });
+        }
+    });
+    let listed: Value = serde_json::from_slice(&offline.json(&["site", "list"]).stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), sites.len());
+}
+
+#[test]
 fn every_listing_is_there_for_people_and_for_programs() {
     let node = Node::start();
     let [line] = node.add_lines(["101"]);

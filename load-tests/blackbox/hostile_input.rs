@@ -27,18 +27,20 @@ async fn datagrams() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams() {
     let mut node = prepared().await;
-    let target = node.node.proxy_tcp;
-    for bytes in nasty_messages(target) {
-        let mut stream = TcpStream::connect(target).unwrap();
-        // It may have hung up on us half-way.
-        let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut answer = Vec::new();
-        let ended = stream.take(1 << 20).read_to_end(&mut answer);
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
-        // Bounded: it closes the connection once we have ended our side.
-        assert!(!matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{text:?}");
+    for target in [node.node.proxy_tcp, node.node.translator, node.node.trunk_side] {
+        for bytes in nasty_messages(target) {
+            let mut stream = TcpStream::connect(target).unwrap();
+            // It may have hung up on us half-way.
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut answer = Vec::new();
+            let ended = stream.take(1 << 20).read_to_end(&mut answer);
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
+            // Bounded: it closes the connection once we have ended our side.
+            let still_open = matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+            assert!(!still_open, "{target}: {text:?}");
+        }
     }
     node.serves_a_call().await;
 }

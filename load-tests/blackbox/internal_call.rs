@@ -1,6 +1,6 @@
 //! Calls from line to line, IPv6 to IPv6.
 
-use crate::support::{Credentials, Node, Running, Sipp, have};
+use crate::support::{Credentials, Node, Running, Sipp, have, until};
 
 #[test]
 fn the_caller_hangs_up() {
@@ -54,6 +54,23 @@ fn a_phone_on_tcp_calls_another_site() {
     Sipp::call("call.xml", &caller, "802201", node.proxy_tcp).tcp().run();
     phone.succeed();
     assert_eq!(node.call_record()["direction"], "internal");
+}
+
+#[test]
+fn a_phone_on_tcp_is_called_on_its_own_connection() {
+    if !have("sipp") {
+        return;
+    }
+    let node = Node::start();
+    let [caller, called] = node.add_lines(["101", "102"]);
+    let stays =
+        Sipp::new("register_and_stay.xml", node.proxy_tcp).row(&called.row("3600")).auth_uri(&called.domain);
+    let phone = stays.tcp().answers("answer.xml").pause(2_000).start();
+    until(|| "the phone registers".to_owned(), || (node.registered() == 1).then_some(()));
+    Sipp::call("call.xml", &caller, "102", node.proxy).run();
+    let trace = phone.succeed();
+    assert_eq!((trace.calls_with("INVITE"), trace.calls_with("BYE")), (1, 1));
+    assert_eq!(node.call_record()["result"], "answered");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Every test has a node of its own on ports that the system handed out, and nodes and programs end with their test.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod address_plan;
+mod admin_port;
 mod busy;
 mod cancel;
 mod command_line;
@@ -15,6 +17,7 @@ mod identity;
 mod inbound_call;
 mod internal_call;
 mod lossy;
+mod masking;
 mod media_ports;
 mod no_answer;
 mod outbound_call;

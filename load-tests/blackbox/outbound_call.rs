@@ -70,6 +70,25 @@ async fn both_sides_hear_every_payload_of_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_may_be_on_tcp() {
+    if !have("sipp") {
+        return;
+    }
+    let node = Node::start();
+    let [line] = node.add_lines(["101"]);
+    let echo = Sipp::gateway("answer.xml").tcp().args(&["-rtp_echo"]).start();
+    node.cli(&["trunk", "add", "--name", "carrier", "--gateway", &format!("tcp:{}", echo.local)]);
+    node.cli(&["route", "add", "--trunk", "carrier"]);
+    let phone = phone(&node, &line).await;
+    let call = soon("the call begins", phone.call("0312345678", packets(10))).await.unwrap();
+    soon("the gateway answers", call.answered()).await.unwrap();
+    soon("every packet comes back", call.media().await_received(10)).await;
+    soon("the call ends", call.hangup()).await.unwrap();
+    echo.succeed();
+    assert_eq!(node.call_record()["result"], "answered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn early_media_is_heard() {
     let node = Node::start();
     let [line] = node.add_lines(["101"]);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use node::telemetry::Mask;
 use schema::{Directory, Line};
 use sip_core::auth::{Algorithm, Digest, Ha1, Verdict};
 use sip_core::flow::Flow;
@@ -16,6 +17,7 @@ pub struct Gatekeeper {
     digest: Digest,
     algorithms: Vec<Algorithm>,
     directory: Arc<Directory>,
+    mask: Mask,
 }
 
 /// As whom we ask for credentials.
@@ -39,9 +41,14 @@ pub enum Admission {
 }
 
 impl Gatekeeper {
-    /// A gatekeeper that offers `algorithms` in this order.
-    pub fn new(digest: Digest, algorithms: Vec<Algorithm>, directory: Arc<Directory>) -> Gatekeeper {
-        Gatekeeper { digest, algorithms, directory }
+    /// A gatekeeper that offers `algorithms` in this order, and whose log lines hide what `mask` says.
+    pub fn new(
+        digest: Digest,
+        algorithms: Vec<Algorithm>,
+        directory: Arc<Directory>,
+        mask: Mask,
+    ) -> Gatekeeper {
+        Gatekeeper { digest, algorithms, directory, mask }
     }
 
     /// Decides on a request.
@@ -70,7 +77,8 @@ impl Gatekeeper {
             (Verdict::Malformed(reason), _) => Admission::Refused(StatusCode::BAD_REQUEST, reason),
             (Verdict::Accepted | Verdict::Wrong, _) => {
                 metrics::counter!("centrex6_auth_failures_total", "reason" => "credentials").increment(1);
-                tracing::info!(%user, source = %flow.remote, "wrong credentials");
+                let (user, source) = (self.mask.number(&user), self.mask.addr(flow.remote));
+                tracing::info!(%user, %source, "wrong credentials");
                 Admission::Refused(StatusCode::FORBIDDEN, "Wrong user name or password")
             }
         }
@@ -88,7 +96,8 @@ impl Gatekeeper {
             return Admission::Admitted(line);
         }
         metrics::counter!("centrex6_auth_failures_total", "reason" => "outside_prefix").increment(1);
-        tracing::info!(user = %line.auth_user, source = %flow.remote, "the source is outside the site's prefix");
+        let (user, source) = (self.mask.number(&line.auth_user), self.mask.addr(flow.remote));
+        tracing::info!(%user, %source, "the source is outside the site's prefix");
         Admission::Refused(StatusCode::FORBIDDEN, "Address is outside the site's prefix")
     }
 

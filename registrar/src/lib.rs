@@ -4,6 +4,8 @@
 //! be reached; the [`Gatekeeper`] decides who may speak; the [`Registrar`] turns a REGISTER into changes to store. A REGISTER
 //! that creates or extends what is stored is answered only after the change is on disk.
 
+mod address_check;
+mod asked;
 mod gatekeeper;
 mod locations;
 mod register;

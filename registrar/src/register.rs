@@ -1,16 +1,19 @@
 //! REGISTER (RFC 3261 §10.3): from a request to changes, and from the commit to the answer.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema::{Binding, Change, Line, LineId, SaveError};
+use schema::{Binding, Change, Directory, Line, LineId, SaveError};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::{Contact, Expires, NameAddr, Path, Require, TokenList};
+use sip_core::wire::header::{NameAddr, Require, TokenList};
 use sip_core::wire::{Builder, Message, Name, Params, StatusCode};
 
+use crate::address_check::AddressCheck;
+use crate::asked::{Asked, Malformed};
 use crate::{Locations, Settings};
 
 /// Handles REGISTER requests of one worker.
@@ -18,6 +21,7 @@ use crate::{Locations, Settings};
 pub struct Registrar {
     settings: Settings,
     locations: Arc<Locations>,
+    addresses: AddressCheck,
     pending: HashMap<u64, Pending>,
     next_token: u64,
 }
@@ -36,15 +40,18 @@ pub enum Step {
 struct Pending {
     server: ServerId,
     request: Message,
-    line: LineId,
+    line: Arc<Line>,
     exact: Vec<Binding>,
+    /// The address that this REGISTER teaches, when it is not the one that the binding was known with.
+    learned: Option<IpAddr>,
     fallback: Option<Vec<Binding>>,
 }
 
 impl Registrar {
-    /// A registrar over the process's location table.
-    pub fn new(settings: Settings, locations: Arc<Locations>) -> Registrar {
-        Registrar { settings, locations, pending: HashMap::new(), next_token: 0 }
+    /// A registrar over the process's location table. The directory tells which devices a line has, and so which addresses to expect.
+    pub fn new(settings: Settings, locations: Arc<Locations>, directory: Arc<Directory>) -> Registrar {
+        let addresses = AddressCheck::new(directory, settings.mask);
+        Registrar { settings, locations, addresses, pending: HashMap::new(), next_token: 0 }
     }
 
     /// REGISTERs that wait for the disk.
@@ -59,11 +66,11 @@ impl Registrar {
         server: ServerId,
         request: &Message,
         flow: &Flow,
-        line: &Line,
+        line: &Arc<Line>,
         ids: &mut IdSource,
     ) -> Step {
         match self.plan(unix_now, request, flow, line) {
-            Ok(Plan { changes, refreshes, fallback }) => {
+            Ok(Plan { changes, refreshes, learned, fallback }) => {
                 for binding in refreshes {
                     self.locations.put(binding);
                 }
@@ -79,7 +86,8 @@ impl Registrar {
                     _ => None,
                 });
                 let exact = exact.collect();
-                let pending = Pending { server, request: request.clone(), line: line.id, exact, fallback };
+                let (request, line) = (request.clone(), Arc::clone(line));
+                let pending = Pending { server, request, line, exact, learned, fallback };
                 self.pending.insert(self.next_token, pending);
                 Step::Save(self.next_token, changes)
             }
@@ -95,18 +103,21 @@ impl Registrar {
         result: Result<(), SaveError>,
         ids: &mut IdSource,
     ) -> Option<(ServerId, Message)> {
-        let Pending { server, request, line, exact, fallback } = self.pending.remove(&token)?;
+        let Pending { server, request, line, exact, learned, fallback } = self.pending.remove(&token)?;
         let response = match (result, fallback) {
             (Ok(()), _) => {
                 exact.into_iter().for_each(|binding| self.locations.narrow(binding));
-                self.answer(unix_now, &request, line, ids)
+                if let Some(source) = learned {
+                    self.addresses.learn(&line, source);
+                }
+                self.answer(unix_now, &request, line.id, ids)
             }
             (Err(_), Some(bindings)) => {
                 metrics::counter!("centrex6_registrations_shortened_total").increment(1);
                 for binding in bindings {
                     self.locations.put(binding);
                 }
-                self.answer(unix_now, &request, line, ids)
+                self.answer(unix_now, &request, line.id, ids)
             }
             (Err(error), None) => {
                 metrics::counter!("centrex6_registrations_unsaved_total").increment(1);
@@ -177,6 +188,11 @@ impl Registrar {
                         }
                         _ => plan.fallback = None,
                     }
+                    let known = old.filter(|old| old.expires_at > now).and_then(|old| old.source);
+                    if asked.path.is_empty() && known.map(|source| source.ip()) != Some(flow.remote.ip()) {
+                        // Behind a Path (RFC 3327) the source is an edge proxy's.
+                        plan.learned = Some(flow.remote.ip());
+                    }
                     added += usize::from(old.is_none_or(|old| old.expires_at <= now));
                     // The margin equals the grant, so that every other refresh costs no commit.
                     binding.stored_until = binding.expires_at + expires;
@@ -187,6 +203,10 @@ impl Registrar {
         let live = current.iter().filter(|binding| binding.expires_at > now).count();
         if added > 0 && live + added > self.settings.max_bindings {
             return Err(Refusal::TooMany);
+        }
+        // The store would refuse it, and the phone would get a 503 and come back with the same for ever.
+        if plan.changes.iter().any(|change| change.check().is_err()) {
+            return Err(Refusal::BadRequest("A Contact, Path or Call-ID cannot be stored"));
         }
         Ok(plan)
     }
@@ -244,10 +264,13 @@ struct Plan {
     changes: Vec<Change>,
     /// For memory only.
     refreshes: Vec<Binding>,
+    /// An address that no live binding of the same contact was known with.
+    learned: Option<IpAddr>,
     /// What memory may grant when the store is away: every change only extends what is stored, so grant what is stored.
     fallback: Option<Vec<Binding>>,
 }
 
+/// Why a REGISTER changes nothing.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     BadRequest(&'static str),
@@ -257,103 +280,10 @@ enum Refusal {
     TooMany,
 }
 
-/// What a REGISTER asks for, read and checked.
-#[derive(Debug)]
-struct Asked {
-    line: LineId,
-    call_id: String,
-    cseq: u32,
-    remove_all: bool,
-    contacts: Vec<AskedContact>,
-    path: Vec<String>,
-    user_agent: Option<String>,
-    flow: Flow,
-    node: String,
-}
-
-#[derive(Debug)]
-struct AskedContact {
-    uri: String,
-    expires: Option<u32>,
-    q: u16,
-    instance: Option<String>,
-    reg_id: Option<u32>,
-}
-
-impl Asked {
-    fn read(request: &Message, line: LineId, flow: &Flow, node: &str) -> Result<Asked, Refusal> {
-        let call_id = request.call_id().map_err(|_| Refusal::BadRequest("Call-ID is missing"))?;
-        let cseq = request.cseq().map_err(|_| Refusal::BadRequest("CSeq is malformed"))?.number;
-        // RFC 3261 §20.19: a malformed Expires counts as the default.
-        let expires = request.header::<Expires>().ok().flatten().map(|expires| expires.0);
-        let contacts = request
-            .all::<Contact>()
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| Refusal::BadRequest("Contact is malformed"))?;
-        if contacts.len() > MAX_CONTACTS {
-            return Err(Refusal::BadRequest("Too many contacts in one REGISTER"));
-        }
-        let remove_all = contacts.contains(&Contact::Star);
-        if remove_all && (contacts.len() > 1 || expires != Some(0)) {
-            return Err(Refusal::BadRequest("Contact * stands alone and takes Expires 0"));
-        }
-        let addresses = contacts.iter().filter_map(|contact| Some((contact, contact.address()?)));
-        let contacts = addresses
-            .map(|(contact, address)| AskedContact {
-                uri: address.uri.to_string(),
-                expires: contact.expires().or(expires),
-                q: contact.q(),
-                instance: address.params.value("+sip.instance").map(str::to_owned),
-                reg_id: address.params.value("reg-id").and_then(|digits| digits.parse().ok()),
-            })
-            .collect();
-        let path = request
-            .all::<Path>()
-            .map(|path| path.map(|path| path.to_string()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| Refusal::BadRequest("Path is malformed"))?;
-        let user_agent =
-            request.text(Name::UserAgent).map(|text| text.chars().take(MAX_USER_AGENT).collect());
-        Ok(Asked {
-            line,
-            call_id: call_id.to_owned(),
-            cseq,
-            remove_all,
-            contacts,
-            path,
-            user_agent,
-            flow: *flow,
-            node: node.to_owned(),
-        })
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Refusal::BadRequest(malformed.0)
     }
-
-    /// Whether a binding was changed by a later REGISTER of the same Call-ID (RFC 3261 §10.3, steps 6 and 7).
-    fn is_outdated(&self, binding: &Binding) -> bool {
-        binding.call_id == self.call_id && binding.cseq >= self.cseq
-    }
-
-    fn binding(&self, contact: &AskedContact, expires_at: i64) -> Binding {
-        Binding {
-            line: self.line,
-            contact: contact.uri.clone(),
-            call_id: self.call_id.clone(),
-            cseq: self.cseq,
-            q: contact.q,
-            expires_at,
-            stored_until: expires_at,
-            path: self.path.clone(),
-            received: flow_text(&self.flow, &self.node),
-            user_agent: self.user_agent.clone(),
-            instance: contact.instance.clone(),
-            reg_id: contact.reg_id,
-            source: Some(self.flow.remote),
-        }
-    }
-}
-
-/// A flow as a binding stores it: transport, local and remote address, and the node whose flow it is.
-fn flow_text(flow: &Flow, node: &str) -> String {
-    format!("{} {} {} {node}", flow.transport, flow.local, flow.remote)
 }
 
 /// Whether only the times and the REGISTER's own numbers differ.
@@ -379,12 +309,8 @@ fn unavailable(request: &Message, ids: &mut IdSource) -> Message {
 const SUPPORTED: [&str; 1] = ["path"];
 /// Seconds that must be left of what is stored to be worth granting while the store is away.
 const SHORTEST_FALLBACK: i64 = 10;
-/// Contacts in one REGISTER.
-const MAX_CONTACTS: usize = 32;
 /// REGISTERs of one worker that may wait for the disk.
 const MAX_PENDING: usize = 50_000;
-/// Characters of a User-Agent that are kept.
-const MAX_USER_AGENT: usize = 128;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -396,6 +322,7 @@ pub(crate) mod tests {
     use sip_core::wire::Limits;
 
     use super::*;
+    use crate::asked::flow_text;
 
     pub(crate) fn binding(contact: &str, expires_at: i64) -> Binding {
         Binding {
@@ -423,7 +350,7 @@ pub(crate) mod tests {
     struct Bench {
         registrar: Registrar,
         locations: Arc<Locations>,
-        line: Line,
+        line: Arc<Line>,
         ids: IdSource,
         cseq: u32,
     }
@@ -435,7 +362,9 @@ pub(crate) mod tests {
             let mut line =
                 Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
             line.id = LineId(1);
-            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations));
+            let directory = Arc::new(Directory::default());
+            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations), directory);
+            let line = Arc::new(line);
             Bench { registrar, locations, line, ids: IdSource::new(WorkerId(0), [1; 32]), cseq: 0 }
         }
 
@@ -505,6 +434,28 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_address_is_learned_when_it_is_new() {
+        let mut bench = Bench::new();
+        let mut learned = |now, headers: &str| match bench.step(now, headers) {
+            Step::Respond(_) => None,
+            Step::Save(token, changes) => {
+                changes.iter().for_each(|change| bench.locations.apply(change));
+                let learned = bench.registrar.pending.get(&token).and_then(|pending| pending.learned);
+                bench.registrar.saved(Duration::from_secs(now), token, Ok(()), &mut bench.ids);
+                learned
+            }
+        };
+        let contact = "Contact: <sip:101@[::1]:6000>;expires=600\r\n";
+        assert_eq!(learned(1000, contact), Some(flow().remote.ip()));
+        assert_eq!(learned(1500, contact), None);
+        assert_eq!(learned(1900, contact), None, "longer than what is stored, and no other address");
+        assert_eq!(learned(9000, contact), Some(flow().remote.ip()), "it had lapsed");
+        let behind = "Contact: <sip:7@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n";
+        assert_eq!(learned(9000, behind), None);
+        assert_eq!(learned(9001, "Contact: *\r\nExpires: 0\r\n"), None);
+    }
+
+    #[test]
     fn several_contacts_come_best_first() {
         let mut bench = Bench::new();
         let both = bench.register(0, "Contact: <sip:a@[::1]>;q=0.5, <sip:b@[::1]>\r\nExpires: 100\r\n");
@@ -525,6 +476,15 @@ pub(crate) mod tests {
         let many: String = (0..9).map(|at| format!("Contact: <sip:{at}@[::1]>\r\n")).collect();
         assert_eq!(status(&bench.register(0, &many)), 403);
         assert_eq!(bench.locations.lines(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused_at_once() {
+        let mut bench = Bench::new();
+        let long = format!("Contact: <sip:{}@[::1]>\r\n", "a".repeat(2000));
+        assert_eq!(status(&bench.register(1000, &long)), 400);
+        let tab = "Contact: <sip:101@[::1]>\r\nUser-Agent: Phone\t1.0\r\n";
+        assert_eq!(status(&bench.register(1000, tab)), 200);
     }
 
     #[test]

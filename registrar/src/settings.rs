@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 
 /// The registrar's policy.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub default_expires: Duration,
     /// Bindings that one line may have at a time.
     pub max_bindings: usize,
+    /// What log lines hide.
+    pub mask: Mask,
 }
 
 impl Default for Settings {
@@ -33,6 +36,7 @@ impl Default for Settings {
             max_expires: Duration::from_secs(7200),
             default_expires: Duration::from_secs(3600),
             max_bindings: 8,
+            mask: Mask::default(),
         }
     }
 }

@@ -3,22 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{
-    Binding, CallRecord, InvalidRow, Line, LineId, Node, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+    Binding, CallRecord, Device, DeviceId, InvalidRow, Line, LineId, Node, Number, Pool, PrefixAllocation,
+    PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Route, RouteId, Site, SiteId, Trunk,
+    TrunkId,
 };
 
 /// One change of what is stored.
 ///
 /// A `Put` makes the row or replaces the one with its key; an id of `NEW` (0) asks the store for a number.
-/// A `Remove` of a site, line, trunk or route fails when it is not there or when something still refers to it.
+/// A `Remove` of a site, line, trunk, route, device or part of the address plan fails when it is not there or when something still refers to it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Makes or replaces a site.
     PutSite(Site),
-    /// Removes a site that has no lines.
+    /// Removes a site that has neither lines nor devices.
     RemoveSite(SiteId),
     /// Makes or replaces a line.
     PutLine(Line),
-    /// Removes a line that has no numbers, and its bindings.
+    /// Removes a line that has neither numbers nor devices, and its bindings.
     RemoveLine(LineId),
     /// Makes a number, or gives it to another line.
     PutNumber(Number),
@@ -46,6 +48,26 @@ pub enum Change {
         /// The line.
         line: LineId,
     },
+    /// Makes or replaces a device.
+    PutDevice(Device),
+    /// Removes a device.
+    RemoveDevice(DeviceId),
+    /// Makes or replaces the pool of prefixes.
+    PutPool(Pool),
+    /// Removes the pool.
+    RemovePool(String),
+    /// Makes or renames a region.
+    PutRegion(Region),
+    /// Removes a region that has neither blocks nor allocations.
+    RemoveRegion(RegionId),
+    /// Gives a block of the pool to a region.
+    PutRegionBlock(RegionBlock),
+    /// Takes a block back.
+    RemoveRegionBlock(RegionBlockId),
+    /// Gives a prefix to a site, or says that it is freed.
+    PutPrefixAllocation(PrefixAllocation),
+    /// Forgets an allocation.
+    RemovePrefixAllocation(PrefixAllocationId),
     /// Writes a call record, exactly once: a second one of the same id is ignored and counted.
     AddCallRecord(CallRecord),
     /// Says that a node lives.
@@ -65,6 +87,11 @@ impl Change {
             Change::PutTrunk(row) => row.check(),
             Change::PutRoute(row) => row.check(),
             Change::PutBinding(row) => row.check(),
+            Change::PutDevice(row) => row.check(),
+            Change::PutPool(row) => row.check(),
+            Change::PutRegion(row) => row.check(),
+            Change::PutRegionBlock(row) => row.check(),
+            Change::PutPrefixAllocation(row) => row.check(),
             Change::AddCallRecord(row) => row.check(),
             Change::SeeNode(row) => row.check(),
             Change::RemoveSite(_)
@@ -73,7 +100,12 @@ impl Change {
             | Change::RemoveTrunk(_)
             | Change::RemoveRoute(_)
             | Change::RemoveBinding { .. }
-            | Change::RemoveBindings { .. } => Ok(()),
+            | Change::RemoveBindings { .. }
+            | Change::RemoveDevice(_)
+            | Change::RemovePool(_)
+            | Change::RemoveRegion(_)
+            | Change::RemoveRegionBlock(_)
+            | Change::RemovePrefixAllocation(_) => Ok(()),
         }
     }
 
@@ -93,6 +125,16 @@ impl Change {
             Change::PutBinding(row) => Key::Binding(row.line, row.contact.clone()),
             Change::RemoveBinding { line, contact } => Key::Binding(*line, contact.clone()),
             Change::RemoveBindings { line } => Key::Bindings(*line),
+            Change::PutDevice(row) => Key::Device(row.id),
+            Change::RemoveDevice(id) => Key::Device(*id),
+            Change::PutPool(row) => Key::Pool(row.name.clone()),
+            Change::RemovePool(name) => Key::Pool(name.clone()),
+            Change::PutRegion(row) => Key::Region(row.id),
+            Change::RemoveRegion(id) => Key::Region(*id),
+            Change::PutRegionBlock(row) => Key::RegionBlock(row.id),
+            Change::RemoveRegionBlock(id) => Key::RegionBlock(*id),
+            Change::PutPrefixAllocation(row) => Key::PrefixAllocation(row.id),
+            Change::RemovePrefixAllocation(id) => Key::PrefixAllocation(*id),
             Change::AddCallRecord(_) | Change::SeeNode(_) => return None,
         })
     }
@@ -122,4 +164,19 @@ pub enum Key {
     /// All bindings of a line.
     #[serde(rename = "a")]
     Bindings(LineId),
+    /// A device.
+    #[serde(rename = "d")]
+    Device(DeviceId),
+    /// The pool.
+    #[serde(rename = "p")]
+    Pool(String),
+    /// A region.
+    #[serde(rename = "g")]
+    Region(RegionId),
+    /// A region's block.
+    #[serde(rename = "k")]
+    RegionBlock(RegionBlockId),
+    /// A prefix allocation.
+    #[serde(rename = "x")]
+    PrefixAllocation(PrefixAllocationId),
 }

@@ -1,4 +1,4 @@
-//! What a node keeps in memory of sites, lines, numbers, trunks and routes. Every question of a call is answered from here.
+//! What a node keeps in memory of sites, devices, lines, numbers, trunks, routes and the address plan. Every question of a call is answered from here.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -8,11 +8,17 @@ use dashmap::DashMap;
 
 use crate::change::Change;
 use crate::mirror::Apply;
-use crate::rows::{Line, LineId, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId};
+use crate::rows::{
+    Device, DeviceId, Line, LineId, Mac, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+};
 use crate::store::Contents;
 
+mod devices;
+mod plan;
 mod routes;
 
+use devices::DeviceTable;
+pub use plan::AddressPlan;
 use routes::RouteTable;
 
 /// What is in memory. Look-ups clone an `Arc` out and hold nothing.
@@ -28,6 +34,8 @@ pub struct Directory {
     numbers_by_line: DashMap<LineId, Vec<Arc<Number>>>,
     trunks: DashMap<TrunkId, Arc<Trunk>>,
     routes: RwLock<Arc<RouteTable>>,
+    devices: DeviceTable,
+    plan: RwLock<Arc<AddressPlan>>,
     /// Changes several maps as one.
     changing: Mutex<()>,
 }
@@ -110,6 +118,31 @@ impl Directory {
         self.route_table().routes_for(dialled)
     }
 
+    /// A device by its id.
+    pub fn device(&self, id: DeviceId) -> Option<Arc<Device>> {
+        self.devices.device(id)
+    }
+
+    /// A device by its MAC.
+    pub fn device_by_mac(&self, mac: Mac) -> Option<Arc<Device>> {
+        self.devices.by_mac(mac)
+    }
+
+    /// The devices that register a line.
+    pub fn devices_of_line(&self, line: LineId) -> Vec<Arc<Device>> {
+        self.devices.of_line(line)
+    }
+
+    /// The devices of a site, by MAC.
+    pub fn devices_of_site(&self, site: SiteId) -> Vec<Arc<Device>> {
+        self.devices.of_site(site)
+    }
+
+    /// The address plan as it is now.
+    pub fn address_plan(&self) -> Arc<AddressPlan> {
+        Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// All sites, by code.
     pub fn sites(&self) -> Vec<Arc<Site>> {
         sorted(&self.sites, |site| site.code.clone())
@@ -158,6 +191,20 @@ impl Directory {
             }
             Change::PutRoute(route) => self.change_routes(|table| table.put(Arc::new(route.clone()))),
             Change::RemoveRoute(id) => self.change_routes(|table| table.remove(*id)),
+            Change::PutDevice(device) => self.devices.put(device),
+            Change::RemoveDevice(id) => self.devices.remove(*id),
+            Change::PutPool(_)
+            | Change::RemovePool(_)
+            | Change::PutRegion(_)
+            | Change::RemoveRegion(_)
+            | Change::PutRegionBlock(_)
+            | Change::RemoveRegionBlock(_)
+            | Change::PutPrefixAllocation(_)
+            | Change::RemovePrefixAllocation(_) => {
+                let mut plan = AddressPlan::clone(&self.address_plan());
+                plan.apply(change);
+                *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+            }
             Change::PutBinding(_)
             | Change::RemoveBinding { .. }
             | Change::RemoveBindings { .. }
@@ -187,6 +234,9 @@ impl Directory {
         for id in gone(&self.trunks, contents.trunks.iter().map(|trunk| trunk.id)) {
             self.trunks.remove(&id);
         }
+        contents.devices.iter().for_each(|device| self.devices.put(device));
+        self.devices.keep(contents.devices.iter().map(|device| device.id));
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(AddressPlan::from(contents));
         let routes = RouteTable::new(contents.routes.iter().cloned().map(Arc::new));
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
     }

@@ -22,7 +22,7 @@ mod tests;
 mod writer;
 
 pub use change::{Change, Key};
-pub use directory::Directory;
+pub use directory::{AddressPlan, Directory};
 pub use error::{Result, StoreError};
 pub use mirror::{Apply, Mirror, follow};
 pub use rows::*;

@@ -59,7 +59,8 @@ impl Spool {
         self.lines.max(self.records.len()) + count <= self.limit
     }
 
-    /// Takes records, all or none. False when there is no room, or when they cannot be put into the file.
+    /// Takes records, all or none. False when there is no room. Those that cannot be put into the file, because the disk that fails the
+    /// database fails it too, wait in memory alone.
     pub(crate) async fn add(&mut self, records: Vec<CallRecord>) -> bool {
         if !self.has_room_for(records.len()) {
             return false;
@@ -72,11 +73,13 @@ impl Spool {
                     Err(_) => return false,
                 }
             }
-            if let Err(error) = blocking(path, move |path| append(path, &text)).await {
-                error!(%error, "a call record cannot be spooled");
-                return false;
+            match blocking(path, move |path| append(path, &text)).await {
+                Ok(()) => self.lines += records.len(),
+                Err(error) => {
+                    let calls = records.len();
+                    error!(%error, calls, "call records cannot be spooled: they wait in memory, and a crash would lose them");
+                }
             }
-            self.lines += records.len();
         }
         self.records.extend(records);
         true
@@ -106,8 +109,13 @@ impl Spool {
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_data()
+    let length = file.metadata()?.len();
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // What a full disk took of it would spoil the line that comes next.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
 async fn blocking(

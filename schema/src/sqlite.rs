@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
 use tokio::sync::watch;
 
 use crate::db::session::Session;
@@ -22,6 +22,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Opens the file, and makes it when there is none.
 pub(crate) async fn open(path: &Path, tuning: Tuning) -> Result<Arc<dyn Store>> {
+    let backend = open_file(path, &tuning).await?;
+    Ok(Arc::new(Database::new(backend, tuning)))
+}
+
+async fn open_file(path: &Path, tuning: &Tuning) -> Result<Sqlite> {
     let lock = take(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -32,14 +37,25 @@ pub(crate) async fn open(path: &Path, tuning: Tuning) -> Result<Arc<dyn Store>> 
         .busy_timeout(BUSY_TIMEOUT);
     let unopened = |error: sqlx::Error| StoreError::File { path: path.to_owned(), reason: error.to_string() };
     // One connection writes, so that writers queue here instead of failing on the file's lock.
-    let writer = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let writer = pool(1);
     let writer = writer.connect_with(options.clone()).await.map_err(unopened)?;
     MIGRATIONS.run(&writer).await.map_err(|source| StoreError::Migrate { source: Arc::new(source) })?;
-    let readers = SqlitePoolOptions::new().max_connections(READERS).idle_timeout(None).max_lifetime(None);
+    let readers = pool(READERS);
     let readers = readers.connect_lazy_with(options.pragma("query_only", "on"));
     let (pulse, _) = watch::channel(0);
-    let backend = Sqlite { writer, readers, pulse, every: tuning.look_every, _lock: lock };
-    Ok(Arc::new(Database::new(backend, tuning)))
+    Ok(Sqlite { writer, readers, pulse, every: tuning.look_every, _lock: lock })
+}
+
+/// Connections that live as long as the file serves them.
+///
+/// Where the disk is full or fails, SQLite itself may end a transaction. sqlx then rolls back what is not there, fails, and takes the
+/// connection to be in a transaction for ever: such a one is closed, and another takes its place.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    let options = SqlitePoolOptions::new().max_connections(connections);
+    options
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
 }
 
 struct Sqlite {
@@ -113,3 +129,27 @@ fn take(path: &Path) -> Result<File> {
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_is_not_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = open_file(&folder.path().join("full.db"), &Tuning::default()).await.unwrap();
+        let mut session = sqlite.begin_write().await.unwrap();
+        session.execute("CREATE TABLE ballast (bytes BLOB)", []).await.unwrap();
+        session.commit().await.unwrap();
+        let fill = "INSERT INTO ballast VALUES (zeroblob(1000000))";
+
+        let mut session = sqlite.begin_write().await.unwrap();
+        session.execute("PRAGMA max_page_count = 1", []).await.unwrap();
+        assert!(session.execute(fill, []).await.is_err());
+        drop(session);
+
+        let mut session = sqlite.begin_write().await.unwrap();
+        session.execute(fill, []).await.unwrap();
+        session.commit().await.unwrap();
+    }
+}

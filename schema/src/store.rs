@@ -11,7 +11,10 @@ use tokio::time::timeout;
 
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
-use crate::rows::{Binding, CallRecord, CallResult, Line, LineId, Node, Number, Route, Site, Trunk, TrunkId};
+use crate::rows::{
+    Binding, CallRecord, CallResult, Device, Line, LineId, Node, Number, Pool, PrefixAllocation, Region,
+    RegionBlock, Route, Site, Trunk, TrunkId,
+};
 use crate::{postgres, sqlite};
 
 /// Opens a store and brings it to this program's version.
@@ -139,6 +142,16 @@ pub struct Contents {
     pub routes: Vec<Route>,
     /// All bindings, lapsed ones too.
     pub bindings: Vec<Binding>,
+    /// All devices.
+    pub devices: Vec<Device>,
+    /// The pool, when there is one.
+    pub pools: Vec<Pool>,
+    /// All regions.
+    pub regions: Vec<Region>,
+    /// All blocks of regions.
+    pub region_blocks: Vec<RegionBlock>,
+    /// All prefixes that sites have or had.
+    pub prefix_allocations: Vec<PrefixAllocation>,
     /// Where the feed stood at that moment.
     pub position: FeedPosition,
 }

@@ -12,7 +12,9 @@ use tracing::{error, info, warn};
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
 use crate::mirror::Mirror;
-use crate::rows::{CallRecord, LineId, RouteId, SiteId, TrunkId};
+use crate::rows::{
+    CallRecord, DeviceId, LineId, PrefixAllocationId, RegionBlockId, RegionId, RouteId, SiteId, TrunkId,
+};
 use crate::spool::Spool;
 use crate::store::Store;
 
@@ -409,6 +411,15 @@ fn only_records(changes: &[Change]) -> bool {
 }
 
 fn is_unnumbered(key: &Key) -> bool {
-    [Key::Site(SiteId::NEW), Key::Line(LineId::NEW), Key::Trunk(TrunkId::NEW), Key::Route(RouteId::NEW)]
-        .contains(key)
+    [
+        Key::Site(SiteId::NEW),
+        Key::Line(LineId::NEW),
+        Key::Trunk(TrunkId::NEW),
+        Key::Route(RouteId::NEW),
+        Key::Device(DeviceId::NEW),
+        Key::Region(RegionId::NEW),
+        Key::RegionBlock(RegionBlockId::NEW),
+        Key::PrefixAllocation(PrefixAllocationId::NEW),
+    ]
+    .contains(key)
 }

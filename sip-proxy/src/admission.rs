@@ -46,9 +46,12 @@ impl ProxyCore {
         if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED) {
             let call_id = request.call_id().unwrap_or_default();
             let reason = if refusal.reason.is_empty() { status.reason() } else { refusal.reason };
-            tracing::info!(call_id, %method, uri = request.request_uri_text(), status = status.code(), reason, "refused");
+            let uri = self.settings.mask.number(request.request_uri_text());
+            tracing::info!(call_id, %method, %uri, status = status.code(), reason, "refused");
         }
         let response = self.own_response(request, refusal);
+        // Its source may be forged.
+        self.layer.answer_once(server);
         self.respond(now, server, response);
     }
 
@@ -180,7 +183,8 @@ impl ProxyCore {
             };
             let call_id = call.message.call_id().unwrap_or_default();
             let targets: usize = groups.iter().map(Vec::len).sum();
-            tracing::info!(call_id, from, to = %callee, targets, "call");
+            let mask = self.settings.mask;
+            tracing::info!(call_id, from = %mask.number(from), to = %mask.number(&callee), targets, "call");
         }
         let widest = groups.iter().map(Vec::len).max().unwrap_or(1).max(1) as u32;
         let base = self.prepare(call.message, caller, max_forwards)?;

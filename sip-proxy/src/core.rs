@@ -74,8 +74,17 @@ impl ProxyCore {
         let algorithms = settings.registrar.algorithms.clone();
         ProxyCore {
             layer: Layer::new(settings.transactions.clone()),
-            registrar: Registrar::new(settings.registrar.clone(), Arc::clone(&locations)),
-            gatekeeper: Gatekeeper::new(Digest::new(digest), algorithms, Arc::clone(&directory)),
+            registrar: Registrar::new(
+                settings.registrar.clone(),
+                Arc::clone(&locations),
+                Arc::clone(&directory),
+            ),
+            gatekeeper: Gatekeeper::new(
+                Digest::new(digest),
+                algorithms,
+                Arc::clone(&directory),
+                settings.mask,
+            ),
             ids,
             clock,
             contexts: HashMap::new(),
@@ -152,7 +161,8 @@ impl ProxyCore {
             // RFC 6026 §8.9: a response that belongs to nothing is not forwarded.
             Event::Stray { response, flow } => {
                 telemetry::dropped("stray_response");
-                tracing::debug!(?response, %flow, "a stray response was dropped");
+                let from = self.settings.mask.addr(flow.remote);
+                tracing::debug!(status = ?response.status(), %from, "a stray response was dropped");
             }
         }
     }
@@ -179,7 +189,12 @@ impl Core for ProxyCore {
             Input::Timer(SWEEP) => {
                 self.sweep_at = None;
                 for record in self.calls.lost(now, self.unix_ms(now)) {
-                    tracing::warn!(caller = %record.caller, callee = %record.callee, "a call is closed as lost");
+                    let mask = self.settings.mask;
+                    tracing::warn!(
+                        caller = %mask.number(&record.caller),
+                        callee = %mask.number(&record.callee),
+                        "a call is closed as lost"
+                    );
                     self.write_record(record);
                 }
             }

@@ -112,7 +112,9 @@ impl ProxyCore {
             Some((ack, next)) => self.layer.send(&ack, next),
             None => {
                 telemetry::dropped("ack");
-                tracing::debug!(call_id = request.call_id().unwrap_or_default(), %flow, "an ACK leads nowhere");
+                let (call_id, from) =
+                    (request.call_id().unwrap_or_default(), self.settings.mask.addr(flow.remote));
+                tracing::debug!(call_id, %from, "an ACK leads nowhere");
             }
         }
     }
@@ -286,7 +288,8 @@ impl ProxyCore {
         let status = response.status().unwrap_or(StatusCode::OK);
         if let Some(attempt) = context.forwarding.attempt.take() {
             let call_id = response.call_id().unwrap_or_default();
-            let to = context.forwarding.fork.target(branch).map(|target| target.flow.remote.to_string());
+            let to = context.forwarding.fork.target(branch).map(|target| target.flow.remote);
+            let to = to.map(|to| self.settings.mask.addr(to).to_string());
             tracing::info!(call_id, to, "call answered");
             let at = self.unix_ms(now);
             let record = attempt.record.filter(|_| attempt.keep == Keep::Always).map(|record| CallRecord {

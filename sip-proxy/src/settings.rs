@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use node::config::{Config, DigestAlgorithm};
 use node::listener::Listener;
+use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub trusted_networks: Vec<IpNet>,
     /// Which numbers lead outside.
     pub dial_plan: DialPlan,
+    /// What log lines hide.
+    pub mask: Mask,
     /// How long things may take.
     pub timers: Timers,
     /// How much may be under way.
@@ -111,6 +114,7 @@ impl Settings {
                 external_prefixes: plan.external_prefixes.clone(),
                 emergency: plan.emergency.clone(),
             },
+            mask: Mask::new(&config.log),
             timers: Timers { cancelled: config.sip.t1 * 64, ..Timers::default() },
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
@@ -135,6 +139,7 @@ impl Settings {
                 max_expires: role.max_expires,
                 default_expires: role.default_expires,
                 max_bindings: role.max_bindings_per_line,
+                mask: Mask::new(&config.log),
             },
             signer: RouteSigner::new(key),
         }
@@ -145,6 +150,12 @@ impl Settings {
         let exact = |own: &Listener| own.transport == flow.transport && own.addr == flow.remote;
         self.translators.iter().chain(&self.trusted).any(exact)
             || self.trusted_networks.iter().any(|network| network.contains(&flow.remote.ip()))
+    }
+
+    /// Whether a translator listens at this address, by whatever transport.
+    pub(crate) fn is_translator_address(&self, addr: SocketAddr) -> bool {
+        self.translators.iter().chain(&self.trusted).any(|own| own.addr == addr)
+            || self.trusted_networks.iter().any(|network| network.contains(&addr.ip()))
     }
 
     /// Whether host and port mean us, seen from where a message came in. Domains of sites are not asked here.
@@ -253,6 +264,7 @@ impl Settings {
             trusted: Vec::new(),
             trusted_networks: Vec::new(),
             dial_plan: DialPlan::default(),
+            mask: Mask::default(),
             timers: Timers::default(),
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {

@@ -75,11 +75,17 @@ pub(crate) fn next_hop(uri: &Uri, incoming: &Flow, settings: &Settings) -> Optio
 }
 
 fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option<Target> {
+    // A translator takes whatever we send for a call to the outside, to which the line may have no right.
+    let named = |uri: &Uri| {
+        next_hop(uri, incoming, settings).filter(|flow| !settings.is_translator_address(flow.remote))
+    };
     let flow = match binding.path.first() {
-        Some(path) => next_hop(&NameAddr::parse(path).ok()?.uri, incoming, settings)?,
+        Some(path) => named(&NameAddr::parse(path).ok()?.uri)?,
         None => match learned(&binding.received, incoming, settings) {
             Some(flow) => flow,
-            None => next_hop(&binding.contact.parse().ok()?, incoming, settings)?,
+            // Only where the phone itself is: a Contact may name any address.
+            None => named(&binding.contact.parse().ok()?)
+                .filter(|flow| binding.source.is_none_or(|source| source.ip() == flow.remote.ip()))?,
         },
     };
     Some(Target { uri: Some(binding.contact.clone()), routes: binding.path.clone(), flow, trusted: false })
@@ -168,11 +174,23 @@ mod tests {
             Binding { received, ..Binding::clone(&binding("sip:a@[2001:db8::10]:5062;transport=tcp", 1000)) };
         let flow = of_binding(&elsewhere, &incoming(), &settings).unwrap().flow;
         assert_eq!(flow.remote, "[2001:db8::10]:5062".parse().unwrap());
+        let astray = Binding { source: Some("[2001:db8::11]:6000".parse().unwrap()), ..elsewhere };
+        assert!(of_binding(&astray, &incoming(), &settings).is_none());
         let mut with_path = Binding::clone(&binding("sip:a@192.0.2.1", 1000));
         with_path.path = vec!["<sip:[2001:db8::99]:5080;lr>".to_owned()];
         let target = of_binding(&with_path, &incoming(), &settings).unwrap();
         assert_eq!(target.flow.remote, "[2001:db8::99]:5080".parse().unwrap());
         assert_eq!(target.routes, ["<sip:[2001:db8::99]:5080;lr>"]);
+    }
+
+    #[test]
+    fn no_binding_leads_to_a_translator() {
+        let settings = Settings::for_tests();
+        for path in ["<sip:[2001:db8::5]:5070;lr>", "<sip:[2001:db8::5]:5070;lr;transport=tcp>"] {
+            let mut astray = Binding::clone(&binding("sip:+12125550123@[2001:db8::5]:5070", 1000));
+            astray.path = vec![path.to_owned()];
+            assert!(of_binding(&astray, &incoming(), &settings).is_none(), "{path}");
+        }
     }
 
     #[test]

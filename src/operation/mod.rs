@@ -4,25 +4,37 @@
 //! over its admin socket; without a running node the command line executes it itself on the opened store.
 
 mod call;
+mod device;
 mod line;
 mod node;
 mod number;
+mod pool;
+mod prefix;
+mod region;
 mod reply;
 mod route;
 mod site;
 mod trunk;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
+use dorm_provisioning::identity::NoSubnet;
+use dorm_provisioning::prefix_plan::PlanError;
+use registrar::Locations;
 use schema::secret::{KeyFile, SecretError};
 use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use call::CallOperation;
+pub(crate) use device::DeviceOperation;
 pub(crate) use line::LineOperation;
 pub(crate) use node::{Live, NodeOperation};
 pub(crate) use number::NumberOperation;
+pub(crate) use pool::PoolOperation;
+pub(crate) use prefix::PrefixOperation;
+pub(crate) use region::RegionOperation;
 pub(crate) use reply::Reply;
 pub(crate) use route::RouteOperation;
 pub(crate) use site::SiteOperation;
@@ -35,6 +47,18 @@ pub(crate) enum Operation {
     /// Dorms: their names, codes, domains and prefixes
     #[command(subcommand)]
     Site(SiteOperation),
+    /// Phones and routers of the dorms: which address each should have, and which it has
+    #[command(subcommand)]
+    Device(DeviceOperation),
+    /// The carrier's IPv6 prefix, from which sites get theirs
+    #[command(subcommand)]
+    Pool(PoolOperation),
+    /// Parts of the country, each with blocks of the pool
+    #[command(subcommand)]
+    Region(RegionOperation),
+    /// The address plan as a whole
+    #[command(subcommand)]
+    Prefix(PrefixOperation),
     /// Telephone lines: extensions and their credentials
     #[command(subcommand)]
     Line(LineOperation),
@@ -84,6 +108,29 @@ pub(crate) enum OperationError {
         /// Whose it is.
         line: String,
     },
+    /// The address plan does not give what was asked for.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The site's prefix has no room for the VLAN.
+    #[error(transparent)]
+    Subnet(#[from] NoSubnet),
+    /// A device is not where its line is.
+    #[error("line {line} is not at site {site}: a device registers lines of its own site")]
+    LineElsewhere {
+        /// The line.
+        line: String,
+        /// The device's site.
+        site: String,
+    },
+    /// Nobody said where a site's prefix comes from.
+    #[error(
+        "the site needs a prefix: --region takes one from the pool ({regions}), --prefix gives one by hand, and --no-prefix lets its \
+         phones register from everywhere"
+    )]
+    NoPrefix {
+        /// The regions that there are.
+        regions: String,
+    },
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
     Seal(#[from] SecretError),
@@ -98,6 +145,8 @@ pub(crate) struct Office {
     pub store: Arc<dyn Store>,
     /// Everything else.
     pub directory: Arc<Directory>,
+    /// Who registered from where.
+    pub locations: Arc<Locations>,
     /// All changes go through it.
     pub writer: Writer,
     /// Seals passwords.
@@ -124,6 +173,10 @@ impl Operation {
     pub(crate) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
             Operation::Site(operation) => operation.execute(office).await,
+            Operation::Device(operation) => operation.execute(office).await,
+            Operation::Pool(operation) => operation.execute(office).await,
+            Operation::Region(operation) => operation.execute(office).await,
+            Operation::Prefix(operation) => operation.execute(office).await,
             Operation::Line(operation) => operation.execute(office).await,
             Operation::Number(operation) => operation.execute(office).await,
             Operation::Trunk(operation) => operation.execute(office).await,
@@ -144,4 +197,10 @@ impl Office {
 
 fn unknown(what: &'static str, key: &str) -> OperationError {
     OperationError::Unknown { what, key: key.to_owned() }
+}
+
+/// Seconds since 1970.
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -20,6 +20,7 @@ pub(crate) enum NumberOperation {
         line: String,
         /// Take it from the line that it rings now
         #[arg(long = "move")]
+        #[serde(default)]
         take: bool,
     },
     /// List all numbers

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::Subcommand;
+use dorm_provisioning::prefix_plan;
 use ipnet::Ipv6Net;
-use schema::{Change, Directory, Site, SiteId};
+use schema::{AddressPlan, Change, Directory, Pool, RegionId, Site, SiteId, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, unknown};
+use super::{Office, OperationError, Reply, device, unix_now, unknown};
 
 /// What can be done with sites.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -26,15 +27,19 @@ pub(crate) enum SiteOperation {
         /// Host part of its lines' addresses, like s042.example.net
         #[arg(long)]
         domain: String,
-        /// Where it is
+        /// Where it is; when there is a pool, the region of the plan that it takes its prefix from
         #[arg(long, default_value = "")]
         region: String,
         /// How it was installed
         #[arg(long, default_value = "")]
         pattern: String,
-        /// IPv6 prefix from which its phones are accepted; without it, from everywhere
+        /// IPv6 prefix from which its phones are accepted; without it, one from the pool, or from everywhere when there is no pool
         #[arg(long)]
         prefix: Option<Ipv6Net>,
+        /// Take no prefix from the pool: its phones are accepted from everywhere
+        #[arg(long, conflicts_with = "prefix")]
+        #[serde(default)]
+        no_prefix: bool,
     },
     /// List all sites
     List,
@@ -53,13 +58,19 @@ pub(crate) enum SiteOperation {
 impl SiteOperation {
     pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
-            SiteOperation::Add { name, code, domain, region, pattern, prefix } => {
+            SiteOperation::Add { name, code, domain, region, pattern, prefix, no_prefix } => {
                 let site = Site { region, pattern, prefix, ..Site::new(&name, &code, &domain)? };
                 site.check()?;
-                let Change::PutSite(site) = office.write(Change::PutSite(site)).await? else {
-                    return Err(OperationError::NoRow);
+                let plan = office.directory.address_plan();
+                let by_plan = plan.pool.as_ref().filter(|_| site.prefix.is_none() && !no_prefix);
+                let site = match by_plan {
+                    None => put(office, site).await?,
+                    Some(pool) => put_by_plan(office, &plan, pool, site).await?,
                 };
-                let message = format!("added site {} ({}, code {})", site.name, site.domain, site.code);
+                let mut message = format!("added site {} ({}, code {})", site.name, site.domain, site.code);
+                if let Some(prefix) = site.prefix.filter(|_| prefix.is_none()) {
+                    message.push_str(&format!(" with {prefix}"));
+                }
                 Ok(Reply::Done { message, item: json!(site) })
             }
             SiteOperation::List => {
@@ -77,15 +88,111 @@ impl SiteOperation {
                 Ok(Reply::rows(&columns, rows))
             }
             SiteOperation::Show { site } => {
-                Ok(Reply::Item(shown(&*find(&office.directory, &site)?, &line_counts(&office.directory))))
+                let site = find(&office.directory, &site)?;
+                let mut row = shown(&site, &line_counts(&office.directory));
+                row["devices"] = json!(office.directory.devices_of_site(site.id).len());
+                if let Some(warning) = device::warning(&office.directory, &site) {
+                    row["warning"] = json!(warning.to_string());
+                }
+                Ok(Reply::Item(row))
             }
             SiteOperation::Remove { site } => {
                 let site = find(&office.directory, &site)?;
                 office.write(Change::RemoveSite(site.id)).await?;
+                free_prefix(office, &site).await?;
                 Ok(Reply::Done { message: format!("removed site {}", site.name), item: json!(*site) })
             }
         }
     }
+}
+
+/// The prefixes of all sites but one.
+pub(super) fn prefixes(directory: &Directory, but: Option<SiteId>) -> Vec<Ipv6Net> {
+    let others = directory.sites().into_iter().filter(|site| Some(site.id) != but);
+    others.filter_map(|site| site.prefix).collect()
+}
+
+async fn put(office: &Office, site: Site) -> Result<Site, OperationError> {
+    match office.write(Change::PutSite(site)).await? {
+        Change::PutSite(site) => Ok(site),
+        _ => Err(OperationError::NoRow),
+    }
+}
+
+/// Adds a site with a prefix from the pool.
+async fn put_by_plan(
+    office: &Office,
+    plan: &AddressPlan,
+    pool: &Pool,
+    site: Site,
+) -> Result<Site, OperationError> {
+    let Some(region) = plan.region_by_name(&site.region) else {
+        if !site.region.is_empty() {
+            return Err(unknown("region", &site.region));
+        }
+        let names: Vec<&str> = plan.regions.values().map(|region| region.name.as_str()).collect();
+        let regions = if names.is_empty() {
+            format!("{}; `centrex6 region add` makes the first region", pool.prefix)
+        } else {
+            names.join(", ")
+        };
+        return Err(OperationError::NoPrefix { regions });
+    };
+    // Whether there is room is known before anything is written.
+    prefix_plan::allocate(plan, &prefixes(&office.directory, None), SiteId::NEW, region.id, unix_now())?;
+    let site = put(office, site).await?;
+    match take_prefix(office, &site, region.id).await {
+        Ok(prefix) => put(office, Site { prefix: Some(prefix), ..site }).await,
+        Err(error) => {
+            office.write(Change::RemoveSite(site.id)).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Takes a prefix for a site. When somebody else took the same one at the same moment, the plan is read again from the store.
+async fn take_prefix(office: &Office, site: &Site, region: RegionId) -> Result<Ipv6Net, OperationError> {
+    let mut plan = AddressPlan::clone(&office.directory.address_plan());
+    let mut others = prefixes(&office.directory, Some(site.id));
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let grant = prefix_plan::allocate(&plan, &others, site.id, region, unix_now())?;
+        let prefix = grant.allocation.prefix;
+        let mut outcome = Ok(());
+        for change in grant.changes() {
+            if let Err(error) = office.write(change).await {
+                outcome = Err(error);
+                break;
+            }
+        }
+        match outcome {
+            Ok(()) => return Ok(prefix),
+            Err(OperationError::Store(StoreError::Duplicate { .. } | StoreError::Missing { .. }))
+                if attempts < ATTEMPTS =>
+            {
+                let contents = office.store.load().await?;
+                plan = AddressPlan::from(&contents);
+                let of_others = contents.sites.iter().filter(|other| other.id != site.id);
+                others = of_others.filter_map(|other| other.prefix).collect();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lets the prefix of a removed site rest.
+async fn free_prefix(office: &Office, site: &Site) -> Result<(), OperationError> {
+    let plan = office.directory.address_plan();
+    let freed = match prefix_plan::free(&plan, site.id, unix_now()) {
+        Some(row) => Some((row, None)),
+        None => site.prefix.and_then(|prefix| prefix_plan::free_by_hand(&plan, site.id, prefix, unix_now())),
+    };
+    let Some((row, replaced)) = freed else { return Ok(()) };
+    if let Some(replaced) = replaced {
+        office.write(Change::RemovePrefixAllocation(replaced)).await?;
+    }
+    office.write(Change::PutPrefixAllocation(row)).await.map(|_| ())
 }
 
 /// The site that a user means by its code or domain.
@@ -109,3 +216,6 @@ fn line_counts(directory: &Directory) -> HashMap<SiteId, usize> {
     }
     counts
 }
+
+/// How often a prefix is tried for that somebody else takes at the same moment. One of those who try succeeds each time.
+const ATTEMPTS: usize = 32;

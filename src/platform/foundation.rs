@@ -74,6 +74,7 @@ impl Foundation {
         Ok(Office {
             store: Arc::clone(&self.store),
             directory: Arc::clone(&self.directory),
+            locations: Arc::clone(&self.locations),
             writer: self.writer.clone(),
             key_file: KeyFile::open(&config.node.key_file)?,
             realm: config.sip.realm.clone(),

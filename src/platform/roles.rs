@@ -10,6 +10,7 @@ use b2bua_translator::{Country, Face, KeepAlive, TranslatorCore, TranslatorWorld
 use node::config::Config;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
+use node::telemetry::Mask;
 use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
@@ -37,6 +38,7 @@ impl Bound {
 
     fn open(mut workers: WorkersConfig, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
         workers.workers = config.node.workers;
+        workers.mask = Mask::new(&config.log);
         Ok(Bound(Workers::bind(workers, shutdown)?))
     }
 
@@ -115,7 +117,7 @@ pub(super) fn start_translator(
         },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
-        mask: node::telemetry::Mask::new(&config.log),
+        mask: Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);

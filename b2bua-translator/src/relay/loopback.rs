@@ -340,7 +340,10 @@ async fn an_update_is_read_from_sdp() {
     assert_eq!(update.payloads[0].speech, Some(Impairment::of_codec("G729")));
     assert_eq!(update.payloads[1].speech, None);
 
-    let held = crate::sdp::Sdp::parse(body.replace("c=IN IP6 2001:db8::1", "c=IN IP6 ::")).unwrap();
-    let update = SideUpdate::from_media(&held.media_at(0).unwrap(), None, true);
-    assert_eq!((update.sources, update.rtp, update.rtcp), (SourcePolicy::Nobody, None, None));
+    for nowhere in ["::", "ff0e::1"] {
+        let connection = format!("c=IN IP6 {nowhere}");
+        let held = crate::sdp::Sdp::parse(body.replace("c=IN IP6 2001:db8::1", &connection)).unwrap();
+        let update = SideUpdate::from_media(&held.media_at(0).unwrap(), None, true);
+        assert_eq!((update.sources, update.rtp, update.rtcp), (SourcePolicy::Nobody, None, None));
+    }
 }

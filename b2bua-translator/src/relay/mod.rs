@@ -153,10 +153,12 @@ impl SideUpdate {
     ///
     /// `sends` is as SDP says; see there for the time before the answer.
     pub fn from_media(media: &Media<'_>, sources: Option<SourcePolicy>, rtcp_mux: bool) -> Self {
-        let address = media.address().filter(|address| !address.is_unspecified() && !media.is_rejected());
+        // One packet to a group would become many: nobody's phone is one.
+        let is_host = |address: &IpAddr| !address.is_unspecified() && !address.is_multicast();
+        let address = media.address().filter(|address| is_host(address) && !media.is_rejected());
         let sources = sources.or(address.map(SourcePolicy::Exact)).unwrap_or(SourcePolicy::Nobody);
         let rtp = address.map(|address| SocketAddr::new(address, media.port()));
-        let rtcp = media.rtcp_address().filter(|rtcp| address.is_some() && !rtcp.ip().is_unspecified());
+        let rtcp = media.rtcp_address().filter(|rtcp| address.is_some() && is_host(&rtcp.ip()));
         SideUpdate {
             sources,
             rtp,

@@ -141,15 +141,18 @@ fn a_number_without_a_route() {
 }
 
 #[test]
-fn every_gateway_down() {
+fn where_every_gateway_is_down_they_are_tried_all_the_same() {
     let mut harness = Harness::new();
     for gateway in [GATEWAY_1, GATEWAY_2, GATEWAY_V6] {
         harness.shared.trunks.failed(gateway.parse().unwrap(), 1);
     }
     let proxy = harness.proxy();
     harness.dial(&proxy, "+81901234567", offer());
+    harness.take_request(GATEWAY_1, Method::Invite);
+    harness.pass(Duration::from_secs(20));
+    harness.take_request(GATEWAY_2, Method::Invite);
     harness.take_status(PROXY, 503);
-    harness.pass(Duration::from_secs(40));
+    harness.pass(Duration::from_secs(60));
     harness.assert_over();
     assert_eq!(harness.record().result, CallResult::Failed);
 }

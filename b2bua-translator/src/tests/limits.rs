@@ -49,6 +49,19 @@ fn strangers_are_refused() {
 }
 
 #[test]
+fn a_path_that_leads_here_is_no_way_out() {
+    let mut harness = Harness::new();
+    let proxy = harness.proxy();
+    let uri = format!("sip:+81901234567@{INSIDE}");
+    let invite = harness.invite(&proxy, &uri, "<sip:102@s042.example.net>", offer());
+    let invite = invite.edit().prepend(Name::Route, format!("<sip:{INSIDE};lr>")).finish();
+    harness.send(&proxy, &invite);
+    harness.take_status(PROXY, 403);
+    assert!(harness.nothing_for(GATEWAY_1));
+    assert_eq!(harness.core_active(), 0);
+}
+
+#[test]
 fn what_we_take_and_what_not() {
     let mut harness = Harness::new();
     let peer = harness.gateway(GATEWAY_1);

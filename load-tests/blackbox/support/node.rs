@@ -77,7 +77,8 @@ impl Setup {
         let config = format!(
             "[node]\nname = \"{name}\"\nadmin_listen = \"127.0.0.1:0\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
              [registrar_proxy]\nlisten = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
-             [translator]\nlisten_ipv6 = [\"udp:[::1]:0\"]\nlisten_ipv4 = [\"udp:127.0.0.1:0\"]\n",
+             [translator]\nlisten_ipv6 = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
+             listen_ipv4 = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n",
             path("admin.sock"),
             path("")
         );
@@ -296,8 +297,8 @@ impl Node {
             .setup
             .clone()
             .set("REGISTRAR_PROXY__LISTEN", &listen)
-            .set("TRANSLATOR__LISTEN_IPV6", &format!("udp:{}", self.translator))
-            .set("TRANSLATOR__LISTEN_IPV4", &format!("udp:{}", self.trunk_side));
+            .set("TRANSLATOR__LISTEN_IPV6", &format!("udp:{0},tcp:{0}", self.translator))
+            .set("TRANSLATOR__LISTEN_IPV4", &format!("udp:{0},tcp:{0}", self.trunk_side));
         self.child = self.setup.spawn(&self.folder);
         self.await_ready();
     }

@@ -48,8 +48,7 @@ pub(crate) struct Traced {
 impl Sipp {
     /// A scenario from `load-tests/sipp` toward `remote` (for a server: the side that calls come from), for one call.
     pub(crate) fn new(scenario: &str, remote: SocketAddr) -> Sipp {
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/sipp").join(scenario);
-        assert!(scenario.exists(), "{} is missing", scenario.display());
+        let scenario = file(scenario);
         Sipp { scenario, remote, port: None, calls: 1, tcp: false, arguments: Vec::new(), rows: Vec::new() }
     }
 
@@ -86,6 +85,12 @@ impl Sipp {
     /// Over TCP, one connection for all calls.
     pub(crate) fn tcp(self) -> Sipp {
         Sipp { tcp: true, ..self }
+    }
+
+    /// What to do with calls that come in while the scenario runs.
+    pub(crate) fn answers(self, scenario: &str) -> Sipp {
+        let scenario = file(scenario).display().to_string();
+        self.args(&["-oocsf", &scenario])
     }
 
     /// A scenario variable, `-key name value`.
@@ -249,7 +254,7 @@ impl Trace {
     pub(crate) fn final_status(&self) -> u16 {
         let statuses =
             self.messages.iter().filter(|traced| !traced.sent).filter_map(|traced| traced.message.status());
-        let last = statuses.map(|(status, _)| status).filter(|status| *status >= 200).last();
+        let last = statuses.map(|(status, _)| status).rfind(|status| *status >= 200);
         last.unwrap_or_else(|| panic!("no final response came"))
     }
 
@@ -281,6 +286,12 @@ impl Credentials {
             format!("{extension};{domain};[authentication username={auth_user} password={password}];{last}")
         }
     }
+}
+
+fn file(scenario: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("load-tests/sipp").join(scenario);
+    assert!(file.exists(), "{} is missing", file.display());
+    file
 }
 
 /// A port that was free a moment ago: sipp takes port 0 too, but does not say what it got.

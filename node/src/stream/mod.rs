@@ -4,6 +4,7 @@
 //! kind now; another one (TLS, WebSocket) needs an accept and an open of its own and then goes through [`connection::serve`].
 
 mod connection;
+mod remotes;
 mod slots;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
+pub(crate) use self::remotes::Remotes;
 pub(crate) use self::slots::{ConnectionSlots, NoSlot};
 
 use self::connection::{Connection, Outgoing};
@@ -61,7 +63,7 @@ pub(crate) struct Streams {
     slots: ConnectionSlots,
     local: Vec<SocketAddr>,
     open: HashMap<ConnectionId, Handle>,
-    by_remote: HashMap<(Transport, SocketAddr), ConnectionId>,
+    remotes: Remotes,
     accepting: JoinSet<()>,
     serving: JoinSet<()>,
 }
@@ -77,6 +79,7 @@ impl Streams {
         shared: SharedParts,
         listeners: Vec<std::net::TcpListener>,
         slots: ConnectionSlots,
+        remotes: Remotes,
     ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let SharedParts { worker, peers, metrics, limits, max_message_bytes, mask } = shared;
@@ -93,7 +96,7 @@ impl Streams {
             slots,
             local,
             open: HashMap::new(),
-            by_remote: HashMap::new(),
+            remotes,
             accepting,
             serving: JoinSet::new(),
         };
@@ -126,7 +129,7 @@ impl Streams {
         });
     }
 
-    /// Sends over the flow's connection while it lives, else over any other to the same place, else over a new one. Gives the message's
+    /// Sends over the flow's connection while it lives, else over any other of ours to the same place, else over a new one. Gives the message's
     /// origin back when that cannot even be tried.
     pub(crate) fn send(&mut self, transmit: Transmit, origin: Origin) -> Result<(), Origin> {
         let Transmit { flow, bytes, .. } = transmit;
@@ -135,7 +138,8 @@ impl Streams {
         // Each turn but the last forgets a connection that has just ended, and a new one takes its first message.
         loop {
             let named = flow.connection.filter(|id| self.open.contains_key(id));
-            let id = match named.or_else(|| self.by_remote.get(&key).copied()) {
+            let other = || self.remotes.find(&key).filter(|id| self.open.contains_key(id));
+            let id = match named.or_else(other) {
                 Some(id) => id,
                 None => self.open(flow).map_err(|()| origin)?,
             };
@@ -156,10 +160,8 @@ impl Streams {
 
     /// Forgets a connection that has ended.
     pub(crate) fn closed(&mut self, id: ConnectionId) {
-        if let Some(handle) = self.open.remove(&id)
-            && self.by_remote.get(&handle.remote) == Some(&id)
-        {
-            self.by_remote.remove(&handle.remote);
+        if let Some(handle) = self.open.remove(&id) {
+            self.remotes.remove(&handle.remote, id);
         }
         // Finished tasks are only kept for their results, which nobody wants.
         while self.serving.try_join_next().is_some() {}
@@ -214,7 +216,7 @@ impl Streams {
         let (sender, queue) = mpsc::channel(SEND_QUEUE);
         let remote = (transport, remote);
         self.open.insert(id, Handle { remote, queue: sender });
-        self.by_remote.entry(remote).or_insert(id);
+        self.remotes.add(remote, id);
         (id, queue)
     }
 }

@@ -20,7 +20,8 @@ impl Mask {
         Mask { numbers: log.mask_numbers, addresses: log.mask_addresses }
     }
 
-    /// A number or extension for a log line. Masked, the last four characters and at least half of it are stars.
+    /// A number, an extension or an address-of-record for a log line. Masked, the last four characters and at least half of it are
+    /// stars; a URI's scheme and host are not counted and show.
     pub fn number<'a>(&self, number: &'a str) -> impl fmt::Display + use<'a> {
         MaskedNumber { number, masked: self.numbers }
     }
@@ -46,13 +47,17 @@ impl fmt::Display for MaskedNumber<'_> {
         if !self.masked {
             return f.write_str(self.number);
         }
-        let length = self.number.chars().count();
+        let scheme =
+            SCHEMES.iter().find(|scheme| self.number.starts_with(**scheme)).map_or(0, |scheme| scheme.len());
+        let (scheme, rest) = self.number.split_at(scheme);
+        let (user, host) = rest.split_at(rest.rfind('@').unwrap_or(rest.len()));
+        let length = user.chars().count();
         let shown = (length / 2).min(length.saturating_sub(4));
-        let tail = self.number.chars().enumerate().map(|(i, c)| if i < shown { c } else { '*' });
-        for c in tail {
+        f.write_str(scheme)?;
+        for c in user.chars().enumerate().map(|(i, c)| if i < shown { c } else { '*' }) {
             fmt::Write::write_char(f, c)?;
         }
-        Ok(())
+        f.write_str(host)
     }
 }
 
@@ -91,6 +96,9 @@ impl fmt::Display for MaskedAddr {
     }
 }
 
+/// Of URIs that have a number in them.
+const SCHEMES: [&str; 3] = ["sip:", "sips:", "tel:"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,9 +107,16 @@ mod tests {
 
     #[test]
     fn masked_values_keep_what_helps_and_hide_who() {
-        for (number, masked) in
-            [("+81312345678", "+81312******"), ("101", "***"), ("1234567", "123****"), ("", "")]
-        {
+        for (number, masked) in [
+            ("+81312345678", "+81312******"),
+            ("101", "***"),
+            ("1234567", "123****"),
+            ("", ""),
+            ("s042-101", "s042****"),
+            ("101@s042.example.net", "***@s042.example.net"),
+            ("sip:+81312345678@192.0.2.1", "sip:+81312******@192.0.2.1"),
+            ("tel:0312345678", "tel:03123*****"),
+        ] {
             assert_eq!(ALL.number(number).to_string(), masked);
         }
         let v6: SocketAddr = "[2001:db8:42:1::7]:5060".parse().unwrap();

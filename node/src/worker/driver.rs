@@ -21,7 +21,7 @@ use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
-use crate::stream::{self, ConnectionSlots, SharedParts, StreamEvent, Streams};
+use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
 use crate::world::{Answered, Reply, World};
 
@@ -36,6 +36,7 @@ pub(super) struct Parts<C, W> {
     pub(super) peers: Peers,
     pub(super) handed: mpsc::Receiver<Handed>,
     pub(super) slots: ConnectionSlots,
+    pub(super) remotes: Remotes,
 }
 
 /// One worker at work.
@@ -52,6 +53,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     max_message_bytes: usize,
     linger: Duration,
     streams: Streams,
+    remotes: Remotes,
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
     handed: mpsc::Receiver<Handed>,
@@ -77,7 +79,7 @@ where
 {
     /// Takes the sockets into the runtime that this is called in.
     pub(super) fn new(parts: Parts<C, W>, presence: &'p Presence) -> io::Result<Self> {
-        let Parts { core, world, config, context, shutdown, sockets, peers, handed, slots } = parts;
+        let Parts { core, world, config, context, shutdown, sockets, peers, handed, slots, remotes } = parts;
         let worker = context.worker;
         let metrics = Metrics::new(&config.role, worker);
         let shared = SharedParts {
@@ -88,7 +90,7 @@ where
             max_message_bytes: config.max_message_bytes,
             mask: config.mask,
         };
-        let (streams, events) = Streams::new(shared, sockets.tcp, slots)?;
+        let (streams, events) = Streams::new(shared, sockets.tcp, slots, remotes.clone())?;
         let (answers, answered) = mpsc::unbounded_channel();
         let udp = sockets
             .udp
@@ -106,6 +108,7 @@ where
             max_message_bytes: config.max_message_bytes,
             linger: config.linger,
             streams,
+            remotes,
             events,
             peers,
             handed,
@@ -325,7 +328,10 @@ where
             self.transmit_datagram(transmit, origin);
             return;
         }
-        let owner = transmit.flow.connection.map_or(self.worker, stream::owner_of);
+        // Where no connection is named, any worker's to the same place will do: a phone behind a stream has only that one.
+        let key = (transmit.flow.transport, transmit.flow.remote);
+        let connection = transmit.flow.connection.or_else(|| self.remotes.find(&key));
+        let owner = connection.map_or(self.worker, stream::owner_of);
         let result = if owner == self.worker || self.peers.to(owner).is_none() {
             self.streams.send(transmit, origin)
         } else if self.peers.give(owner, Handed::Transmit { transmit, by: self.worker }) {

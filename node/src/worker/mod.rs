@@ -20,7 +20,7 @@ use crate::handover::Peers;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
 use crate::socket::{self, BindError, WorkerSockets};
-use crate::stream::ConnectionSlots;
+use crate::stream::{ConnectionSlots, Remotes};
 use crate::telemetry::Mask;
 use crate::world::World;
 
@@ -139,6 +139,7 @@ impl BoundWorkers {
         let factory = Arc::new(factory);
         let activity = Arc::new(Activity::new(count));
         let slots = ConnectionSlots::new(&config.stream);
+        let remotes = Remotes::default();
         let (peers, receivers) = Peers::new(count, config.handover_queue);
         let mut workers = Workers { shutdown: shutdown.clone(), local, activity, threads: vec![] };
         for ((index, sockets), handed) in (0..=u8::MAX).zip(sockets).zip(receivers) {
@@ -158,14 +159,24 @@ impl BoundWorkers {
             let runtime = Builder::new_current_thread().enable_all().build().map_err(started)?;
             let presence = Presence::new(Arc::clone(&workers.activity), usize::from(index), shutdown.clone());
             let (factory, config, shutdown) = (Arc::clone(&factory), config.clone(), shutdown.clone());
-            let (peers, slots) = (peers.clone(), slots.clone());
+            let (peers, slots, remotes) = (peers.clone(), slots.clone(), remotes.clone());
             let body = move || {
                 let presence = presence;
                 let tasks = LocalSet::new();
                 let worked = tasks.block_on(&runtime, async {
                     let (core, world) = factory(context.clone());
-                    let parts =
-                        Parts { core, world, config, context, shutdown, sockets, peers, handed, slots };
+                    let parts = Parts {
+                        core,
+                        world,
+                        config,
+                        context,
+                        shutdown,
+                        sockets,
+                        peers,
+                        handed,
+                        slots,
+                        remotes,
+                    };
                     match Driver::new(parts, &presence) {
                         Ok(driver) => driver.run().await,
                         Err(error) => {

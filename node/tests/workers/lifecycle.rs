@@ -20,7 +20,14 @@ async fn a_stop_leaves_no_thread_and_no_port() {
     let (udp, tcp) = (platform.udp(), platform.tcp());
     let mut client = TcpClient::to(tcp[0]).await;
     assert!(client.ask("ECHO x", "call", "").await.contains("0 to"));
-    assert_eq!(threads("c6-stop-").len(), 3);
+    // A thread bears its name only from its first moment on the processor.
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while threads("c6-stop-").len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
     platform.stop().await;
     assert_eq!(threads("c6-stop-"), BTreeSet::new());
     assert_eq!(client.receive().await, None);

@@ -66,6 +66,25 @@ async fn a_connection_is_opened_on_demand_and_used_again() {
 }
 
 #[tokio::test]
+async fn every_worker_reaches_a_client_over_the_one_connection_that_it_opened() {
+    let platform = Platform::start("reach", 4);
+    let mut phone = TcpClient::to(platform.tcp()[0]).await;
+    assert!(phone.ask("BLOB x", "call", "hello").await.ends_with("hello"));
+    let relay = format!("RELAY {}", phone.stream.local_addr().unwrap());
+    let client = UdpClient::to(platform.udp()[0]).await;
+    let mut workers = std::collections::BTreeSet::new();
+    for i in 0..20 {
+        let call_id = format!("call-{i}");
+        let sent =
+            client.ask(&relay, &call_id, &String::from_utf8_lossy(&message("X", &call_id, "ring"))).await;
+        workers.insert(sent);
+        assert!(phone.receive().await.unwrap().ends_with("ring"));
+    }
+    assert_eq!(workers.len(), 4);
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_sent_is_told() {
     let platform = Platform::start("refused", 1);
     // A port that was just free; nobody listens on it.

@@ -4,7 +4,9 @@ use super::session::{Cell, Cursor};
 use super::table::{self, Table};
 use crate::error::Result;
 use crate::rows::{
-    Binding, CallRecord, Line, LineId, Node, Number, Rights, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+    Binding, CallRecord, Device, DeviceId, Line, LineId, Node, Number, Pool, PrefixAllocation,
+    PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Rights, Route, RouteId, Site, SiteId,
+    Trunk, TrunkId,
 };
 use crate::secret::{Ha1Set, Sealed};
 
@@ -245,6 +247,117 @@ impl Stored for Node {
 
     fn read(mut cell: Cursor<'_>) -> Result<Self> {
         Ok(Node { name: cell.text()?, roles: cell.json()?, started_at: cell.int()?, seen_at: cell.int()? })
+    }
+}
+
+impl Stored for Device {
+    const TABLE: &'static Table = &table::DEVICE;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.site.0.into(),
+            self.mac.to_string().into(),
+            self.model.as_str().into(),
+            self.vlan.into(),
+            self.addressing.as_str().into(),
+            self.static_address.map(|address| address.to_string()).into(),
+            self.line.map(|line| line.0).into(),
+            self.neighbours.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Device {
+            id: DeviceId(cell.int()?),
+            site: SiteId(cell.int()?),
+            mac: cell.parsed()?,
+            model: cell.text()?,
+            vlan: cell.number()?,
+            addressing: cell.parsed()?,
+            static_address: cell.optional_parsed()?,
+            line: cell.optional_int()?.map(LineId),
+            neighbours: cell.optional_number()?,
+        })
+    }
+}
+
+impl Stored for Pool {
+    const TABLE: &'static Table = &table::POOL;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.name.as_str().into(),
+            self.prefix.to_string().into(),
+            self.block_len.into(),
+            self.site_len.into(),
+            self.rest.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Pool {
+            name: cell.text()?,
+            prefix: cell.parsed()?,
+            block_len: cell.number()?,
+            site_len: cell.number()?,
+            rest: cell.int()?,
+        })
+    }
+}
+
+impl Stored for Region {
+    const TABLE: &'static Table = &table::REGION;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.id.0.into(), self.name.as_str().into()]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Region { id: RegionId(cell.int()?), name: cell.text()? })
+    }
+}
+
+impl Stored for RegionBlock {
+    const TABLE: &'static Table = &table::REGION_BLOCK;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.id.0.into(), self.region.0.into(), self.prefix.to_string().into(), self.given_at.into()]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(RegionBlock {
+            id: RegionBlockId(cell.int()?),
+            region: RegionId(cell.int()?),
+            prefix: cell.parsed()?,
+            given_at: cell.int()?,
+        })
+    }
+}
+
+impl Stored for PrefixAllocation {
+    const TABLE: &'static Table = &table::PREFIX_ALLOCATION;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.prefix.to_string().into(),
+            self.site.0.into(),
+            self.region.map(|region| region.0).into(),
+            self.allocated_at.into(),
+            self.freed_at.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(PrefixAllocation {
+            id: PrefixAllocationId(cell.int()?),
+            prefix: cell.parsed()?,
+            site: SiteId(cell.int()?),
+            region: cell.optional_int()?.map(RegionId),
+            allocated_at: cell.int()?,
+            freed_at: cell.optional_int()?,
+        })
     }
 }
 

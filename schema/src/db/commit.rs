@@ -12,7 +12,7 @@ use super::shared::Catalog;
 use super::table::{self, Dialect, Table, made};
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
-use crate::rows::{LineId, RouteId, SiteId, TrunkId};
+use crate::rows::{DeviceId, LineId, PrefixAllocationId, RegionBlockId, RegionId, RouteId, SiteId, TrunkId};
 use crate::store::Committed;
 
 /// A batch on its way to the disk.
@@ -195,6 +195,10 @@ impl Batch {
             Some(Change::PutLine(row)) => row.id = LineId(id),
             Some(Change::PutTrunk(row)) => row.id = TrunkId(id),
             Some(Change::PutRoute(row)) => row.id = RouteId(id),
+            Some(Change::PutDevice(row)) => row.id = DeviceId(id),
+            Some(Change::PutRegion(row)) => row.id = RegionId(id),
+            Some(Change::PutRegionBlock(row)) => row.id = RegionBlockId(id),
+            Some(Change::PutPrefixAllocation(row)) => row.id = PrefixAllocationId(id),
             _ => {}
         }
     }
@@ -244,9 +248,9 @@ impl Batch {
                 return Ok(StoreError::Duplicate { what, key });
             }
         }
-        if let Some((column, parent)) = table.reference
-            && let Some(value) = table.place_of(column).and_then(|place| row.get(place))
-        {
+        for (column, parent) in table.references {
+            let value = table.place_of(column).and_then(|place| row.get(place));
+            let Some(value) = value.filter(|value| !matches!(value, Cell::Nothing)) else { continue };
             let sql = format!("SELECT id FROM {} WHERE id = $1", parent.name);
             if session.fetch(made(sql), [value.to_arg()]).await?.is_empty() {
                 return Ok(StoreError::Missing { what: parent.what, key: value.to_string() });
@@ -300,6 +304,16 @@ fn target(change: &Change) -> (&'static Table, Verb) {
         Change::RemoveBinding { .. } | Change::RemoveBindings { .. } => (&table::BINDING, Verb::Clear),
         Change::AddCallRecord(_) => (&table::CALL_RECORD, Verb::Add),
         Change::SeeNode(_) => (&table::NODE, Verb::Put),
+        Change::PutDevice(_) => (&table::DEVICE, Verb::Put),
+        Change::RemoveDevice(_) => (&table::DEVICE, Verb::Remove),
+        Change::PutPool(_) => (&table::POOL, Verb::Put),
+        Change::RemovePool(_) => (&table::POOL, Verb::Remove),
+        Change::PutRegion(_) => (&table::REGION, Verb::Put),
+        Change::RemoveRegion(_) => (&table::REGION, Verb::Remove),
+        Change::PutRegionBlock(_) => (&table::REGION_BLOCK, Verb::Put),
+        Change::RemoveRegionBlock(_) => (&table::REGION_BLOCK, Verb::Remove),
+        Change::PutPrefixAllocation(_) => (&table::PREFIX_ALLOCATION, Verb::Put),
+        Change::RemovePrefixAllocation(_) => (&table::PREFIX_ALLOCATION, Verb::Remove),
     }
 }
 
@@ -314,6 +328,11 @@ fn cells(change: &Change) -> Vec<Cell> {
         Change::PutBinding(row) => row.cells(),
         Change::AddCallRecord(row) => row.cells(),
         Change::SeeNode(row) => row.cells(),
+        Change::PutDevice(row) => row.cells(),
+        Change::PutPool(row) => row.cells(),
+        Change::PutRegion(row) => row.cells(),
+        Change::PutRegionBlock(row) => row.cells(),
+        Change::PutPrefixAllocation(row) => row.cells(),
         Change::RemoveSite(id) => vec![id.0.into()],
         Change::RemoveLine(id) => vec![id.0.into()],
         Change::RemoveTrunk(id) => vec![id.0.into()],
@@ -321,6 +340,11 @@ fn cells(change: &Change) -> Vec<Cell> {
         Change::RemoveNumber(e164) => vec![e164.as_str().into()],
         Change::RemoveBinding { line, contact } => vec![line.0.into(), contact.as_str().into()],
         Change::RemoveBindings { line } => vec![line.0.into()],
+        Change::RemoveDevice(id) => vec![id.0.into()],
+        Change::RemovePool(name) => vec![name.as_str().into()],
+        Change::RemoveRegion(id) => vec![id.0.into()],
+        Change::RemoveRegionBlock(id) => vec![id.0.into()],
+        Change::RemovePrefixAllocation(id) => vec![id.0.into()],
     }
 }
 
@@ -330,6 +354,10 @@ fn id(change: &Change) -> Option<i64> {
         Change::PutLine(row) => Some(row.id.0),
         Change::PutTrunk(row) => Some(row.id.0),
         Change::PutRoute(row) => Some(row.id.0),
+        Change::PutDevice(row) => Some(row.id.0),
+        Change::PutRegion(row) => Some(row.id.0),
+        Change::PutRegionBlock(row) => Some(row.id.0),
+        Change::PutPrefixAllocation(row) => Some(row.id.0),
         _ => None,
     }
 }

@@ -9,7 +9,10 @@ use super::shared::Catalog;
 use super::table::{CALL_RECORD, made};
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
-use crate::rows::{Binding, CallRecord, Line, LineId, Number, Route, Site, Trunk};
+use crate::rows::{
+    Binding, CallRecord, Device, Line, LineId, Number, Pool, PrefixAllocation, Region, RegionBlock, Route,
+    Site, Trunk,
+};
 use crate::store::{CallQuery, Contents, FeedEntry, FeedPosition};
 
 /// Everything, and where the feed stands. The transaction must show one moment.
@@ -26,6 +29,11 @@ pub(crate) async fn load(session: &mut Session, catalog: &Catalog) -> Result<Con
         trunks: all(session, catalog).await?,
         routes: all(session, catalog).await?,
         bindings: all(session, catalog).await?,
+        devices: all(session, catalog).await?,
+        pools: all(session, catalog).await?,
+        regions: all(session, catalog).await?,
+        region_blocks: all(session, catalog).await?,
+        prefix_allocations: all(session, catalog).await?,
         position,
     })
 }
@@ -101,6 +109,25 @@ pub(crate) async fn read_back(session: &mut Session, catalog: &Catalog, keys: &[
         .into_iter()
         .map(Change::PutBinding)
         .for_each(&mut keep);
+    let devices = wanted(|key| if let Key::Device(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<Device>(session, catalog, &devices).await?.into_iter().map(Change::PutDevice).for_each(&mut keep);
+    let regions = wanted(|key| if let Key::Region(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<Region>(session, catalog, &regions).await?.into_iter().map(Change::PutRegion).for_each(&mut keep);
+    let blocks = wanted(|key| if let Key::RegionBlock(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<RegionBlock>(session, catalog, &blocks)
+        .await?
+        .into_iter()
+        .map(Change::PutRegionBlock)
+        .for_each(&mut keep);
+    let allocations =
+        wanted(|key| if let Key::PrefixAllocation(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<PrefixAllocation>(session, catalog, &allocations)
+        .await?
+        .into_iter()
+        .map(Change::PutPrefixAllocation)
+        .for_each(&mut keep);
+    let pools = wanted(|key| if let Key::Pool(name) = key { Some(vec![name.as_str().into()]) } else { None });
+    some::<Pool>(session, catalog, &pools).await?.into_iter().map(Change::PutPool).for_each(&mut keep);
 
     let lines = wanted(|key| if let Key::Bindings(line) = key { Some(vec![line.0.into()]) } else { None });
     let mut of_lines: HashMap<LineId, Vec<Change>> = HashMap::new();
@@ -133,6 +160,11 @@ fn removal(key: &Key) -> Change {
         Key::Route(id) => Change::RemoveRoute(id),
         Key::Binding(line, contact) => Change::RemoveBinding { line, contact },
         Key::Bindings(line) => Change::RemoveBindings { line },
+        Key::Device(id) => Change::RemoveDevice(id),
+        Key::Pool(name) => Change::RemovePool(name),
+        Key::Region(id) => Change::RemoveRegion(id),
+        Key::RegionBlock(id) => Change::RemoveRegionBlock(id),
+        Key::PrefixAllocation(id) => Change::RemovePrefixAllocation(id),
     }
 }
 

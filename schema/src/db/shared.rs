@@ -64,6 +64,11 @@ impl Catalog {
             &table::BINDING,
             &table::CALL_RECORD,
             &table::NODE,
+            &table::DEVICE,
+            &table::POOL,
+            &table::REGION,
+            &table::REGION_BLOCK,
+            &table::PREFIX_ALLOCATION,
         ];
         let rows = dialect.rows();
         let lines = format!("(SELECT {} FROM {rows})", dialect.cells(&[("line", Kind::Int)]));

@@ -40,8 +40,8 @@ pub(crate) struct Table {
     pub(crate) numbered: bool,
     /// Columns that must be unique, beside the key, and what to call them.
     pub(crate) uniques: &'static [(&'static str, &'static [&'static str])],
-    /// The column that refers to another table.
-    pub(crate) reference: Option<(&'static str, &'static Table)>,
+    /// The columns that refer to other tables.
+    pub(crate) references: &'static [(&'static str, &'static Table)],
     /// The tables whose rows keep a row here from being removed.
     pub(crate) held_by: &'static [(&'static Table, &'static str)],
 }
@@ -63,8 +63,8 @@ pub(crate) static SITE: Table = Table {
     label: "code",
     numbered: true,
     uniques: &[("site code", &["code"]), ("site domain", &["domain"])],
-    reference: None,
-    held_by: &[(&LINE, "site")],
+    references: &[],
+    held_by: &[(&LINE, "site"), (&DEVICE, "site")],
 };
 
 pub(crate) static LINE: Table = Table {
@@ -89,8 +89,8 @@ pub(crate) static LINE: Table = Table {
     label: "auth_user",
     numbered: true,
     uniques: &[("auth user", &["auth_user"]), ("extension", &["extension", "site"])],
-    reference: Some(("site", &SITE)),
-    held_by: &[(&NUMBER, "line")],
+    references: &[("site", &SITE)],
+    held_by: &[(&NUMBER, "line"), (&DEVICE, "line")],
 };
 
 pub(crate) static NUMBER: Table = Table {
@@ -102,7 +102,7 @@ pub(crate) static NUMBER: Table = Table {
     label: "e164",
     numbered: false,
     uniques: &[],
-    reference: Some(("line", &LINE)),
+    references: &[("line", &LINE)],
     held_by: &[],
 };
 
@@ -125,7 +125,7 @@ pub(crate) static TRUNK: Table = Table {
     label: "name",
     numbered: true,
     uniques: &[("trunk name", &["name"])],
-    reference: None,
+    references: &[],
     held_by: &[(&ROUTE, "trunk")],
 };
 
@@ -145,7 +145,7 @@ pub(crate) static ROUTE: Table = Table {
     label: "prefix",
     numbered: true,
     uniques: &[("route prefix of the trunk", &["prefix", "trunk"])],
-    reference: Some(("trunk", &TRUNK)),
+    references: &[("trunk", &TRUNK)],
     held_by: &[],
 };
 
@@ -172,7 +172,7 @@ pub(crate) static BINDING: Table = Table {
     label: "contact",
     numbered: false,
     uniques: &[],
-    reference: Some(("line", &LINE)),
+    references: &[("line", &LINE)],
     held_by: &[],
 };
 
@@ -201,7 +201,7 @@ pub(crate) static CALL_RECORD: Table = Table {
     label: "id",
     numbered: false,
     uniques: &[],
-    reference: None,
+    references: &[],
     held_by: &[],
 };
 
@@ -214,7 +214,89 @@ pub(crate) static NODE: Table = Table {
     label: "name",
     numbered: false,
     uniques: &[],
-    reference: None,
+    references: &[],
+    held_by: &[],
+};
+
+pub(crate) static DEVICE: Table = Table {
+    name: "device",
+    what: "device",
+    plural: "devices",
+    columns: &[
+        ("id", Int),
+        ("site", Int),
+        ("mac", Text),
+        ("model", Text),
+        ("vlan", Int),
+        ("addressing", Text),
+        ("static_address", Text),
+        ("line", Int),
+        ("neighbours", Int),
+    ],
+    key: 1,
+    label: "mac",
+    numbered: true,
+    uniques: &[("MAC", &["mac"])],
+    references: &[("site", &SITE), ("line", &LINE)],
+    held_by: &[],
+};
+
+pub(crate) static POOL: Table = Table {
+    name: "pool",
+    what: "pool",
+    plural: "pools",
+    columns: &[("name", Text), ("prefix", Text), ("block_len", Int), ("site_len", Int), ("rest", Int)],
+    key: 1,
+    label: "name",
+    numbered: false,
+    uniques: &[],
+    references: &[],
+    held_by: &[],
+};
+
+pub(crate) static REGION: Table = Table {
+    name: "region",
+    what: "region",
+    plural: "regions",
+    columns: &[("id", Int), ("name", Text)],
+    key: 1,
+    label: "name",
+    numbered: true,
+    uniques: &[("region name", &["name"])],
+    references: &[],
+    held_by: &[(&REGION_BLOCK, "region"), (&PREFIX_ALLOCATION, "region")],
+};
+
+pub(crate) static REGION_BLOCK: Table = Table {
+    name: "region_block",
+    what: "region block",
+    plural: "region blocks",
+    columns: &[("id", Int), ("region", Int), ("prefix", Text), ("given_at", Int)],
+    key: 1,
+    label: "prefix",
+    numbered: true,
+    uniques: &[("region block", &["prefix"])],
+    references: &[("region", &REGION)],
+    held_by: &[],
+};
+
+pub(crate) static PREFIX_ALLOCATION: Table = Table {
+    name: "prefix_allocation",
+    what: "prefix allocation",
+    plural: "prefix allocations",
+    columns: &[
+        ("id", Int),
+        ("prefix", Text),
+        ("site", Int),
+        ("region", Int),
+        ("allocated_at", Int),
+        ("freed_at", Int),
+    ],
+    key: 1,
+    label: "prefix",
+    numbered: true,
+    uniques: &[("prefix", &["prefix"]), ("prefix of site", &["site"])],
+    references: &[("region", &REGION)],
     held_by: &[],
 };
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rows::{Pool, Region, RegionId};
 use crate::secret::{Ha1Set, Password, Sealed};
 
 fn site(id: i64, code: &str) -> Site {
@@ -100,4 +101,51 @@ fn replacing_forgets_what_is_gone() {
     assert!(directory.site_by_code("41").is_none() && directory.line_by_auth_user("s1-101").is_none());
     assert!(directory.number("+8131").is_none() && directory.routes().is_empty());
     assert!(directory.line_by_auth_user("s2-101").is_some());
+}
+
+#[test]
+fn devices_follow_their_line_site_and_mac() {
+    let mac = |text: &str| text.parse::<Mac>().expect("a MAC");
+    let device = |id, site, text: &str, line| Device {
+        id: DeviceId(id),
+        line,
+        ..Device::new(SiteId(site), mac(text), "T31P", 24).expect("valid")
+    };
+    let directory = Directory::default();
+    let (first, second) = ("00:1a:2b:00:00:01", "00:1a:2b:00:00:02");
+    directory.apply(&Change::PutDevice(device(1, 1, first, Some(LineId(1)))));
+    directory.apply(&Change::PutDevice(device(2, 1, second, None)));
+    assert_eq!(directory.devices_of_line(LineId(1)).len(), 1);
+    // The two swap their MACs, and the first moves to another site without its line.
+    directory.apply(&Change::PutDevice(device(1, 2, second, None)));
+    directory.apply(&Change::PutDevice(device(2, 1, first, Some(LineId(1)))));
+    let ids = |devices: Vec<Arc<Device>>| devices.iter().map(|device| device.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(directory.devices_of_line(LineId(1))), [2]);
+    assert_eq!(
+        (ids(directory.devices_of_site(SiteId(1))), ids(directory.devices_of_site(SiteId(2)))),
+        (vec![2], vec![1])
+    );
+    assert_eq!(directory.device_by_mac(mac(second)).map(|device| device.id.0), Some(1));
+    directory.replace(&Contents { devices: vec![device(2, 1, first, None)], ..Contents::default() });
+    assert!(directory.device(DeviceId(1)).is_none() && directory.device_by_mac(mac(second)).is_none());
+    assert!(directory.devices_of_line(LineId(1)).is_empty());
+    assert_eq!(ids(directory.devices_of_site(SiteId(1))), [2]);
+}
+
+#[test]
+fn the_address_plan_follows_its_rows() {
+    let directory = Directory::default();
+    let prefix = "2001:db8::/32".parse().expect("a prefix");
+    directory.apply(&Change::PutPool(Pool::new(prefix).expect("valid")));
+    let region = Region { id: RegionId(1), ..Region::new("Kanto").expect("valid") };
+    directory.apply(&Change::PutRegion(region));
+    let before = directory.address_plan();
+    assert!(before.region_by_name("Kanto").is_some());
+    directory.apply(&Change::RemoveRegion(RegionId(1)));
+    assert!(
+        directory.address_plan().regions.is_empty() && before.regions.len() == 1,
+        "a plan in hand stays as it is"
+    );
+    directory.replace(&Contents::default());
+    assert_eq!(*directory.address_plan(), AddressPlan::default());
 }

@@ -4,9 +4,12 @@
 
 mod binding;
 mod call_record;
+mod device;
 mod line;
+mod mac;
 mod node;
 mod number;
+mod prefix;
 mod route;
 mod site;
 mod trunk;
@@ -17,9 +20,12 @@ use serde::{Deserialize, Serialize};
 
 pub use binding::Binding;
 pub use call_record::{CallRecord, CallResult, Direction, EndedBy, UnknownWord};
+pub use device::{Addressing, Device};
 pub use line::{Line, Rights};
+pub use mac::{BadMac, Mac};
 pub use node::Node;
 pub use number::Number;
+pub use prefix::{Pool, PrefixAllocation, Region, RegionBlock};
 pub(crate) use route::MAX_PREFIX;
 pub use route::Route;
 pub(crate) use site::MAX_CODE;
@@ -61,6 +67,22 @@ row_id!(
 row_id!(
     /// Names a [`Route`].
     RouteId
+);
+row_id!(
+    /// Names a [`Device`].
+    DeviceId
+);
+row_id!(
+    /// Names a [`Region`].
+    RegionId
+);
+row_id!(
+    /// Names a [`RegionBlock`].
+    RegionBlockId
+);
+row_id!(
+    /// Names a [`PrefixAllocation`].
+    PrefixAllocationId
 );
 
 /// A row that may not be stored, and why.

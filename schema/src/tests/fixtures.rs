@@ -80,6 +80,21 @@ pub(super) fn trunk(name: &str) -> Trunk {
     Trunk::new(name, vec!["192.0.2.1".parse().expect("a gateway")]).expect("a trunk")
 }
 
+pub(super) fn device(site: SiteId, mac: &str) -> Device {
+    Device::new(site, mac.parse().expect("a MAC"), "T31P", 24).expect("a device")
+}
+
+pub(super) fn allocation(site: SiteId, prefix: &str) -> PrefixAllocation {
+    PrefixAllocation {
+        id: PrefixAllocationId::NEW,
+        prefix: prefix.parse().expect("a prefix"),
+        site,
+        region: None,
+        allocated_at: 1_700_000_000,
+        freed_at: None,
+    }
+}
+
 pub(super) fn binding(line: LineId, contact: &str) -> Binding {
     Binding {
         line,

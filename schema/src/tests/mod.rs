@@ -3,4 +3,5 @@
 mod contract;
 mod feed;
 mod fixtures;
+mod provisioning;
 mod writer;

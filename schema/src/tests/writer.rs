@@ -123,6 +123,20 @@ async fn a_full_queue_says_so() {
 }
 
 #[tokio::test]
+async fn call_records_wait_in_memory_when_the_spool_fails_too() {
+    let place = Place::sqlite();
+    let store = Faulty::new(place.open().await);
+    let spool = place.directory.path().join("missing").join("calls.spool");
+    let writer =
+        Writer::spawn(store.clone(), mirror(), "a", WriterSettings { spool: Some(spool), ..settings() });
+    store.away.store(true, Ordering::SeqCst);
+    writer.save(vec![Change::AddCallRecord(record("c1", 1))]).await.expect("a record that waits");
+    store.away.store(false, Ordering::SeqCst);
+    writer.close().await;
+    assert!(store.call_record("c1").await.expect("an answer").is_some());
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_call_records_wait() {
     let place = Place::sqlite();
     let store = Faulty::new(place.open().await);

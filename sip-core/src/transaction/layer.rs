@@ -110,6 +110,13 @@ impl Layer {
         self.servers.respond(now, &self.settings, server.0, &response, &mut self.out);
     }
 
+    /// From now on a final failure goes out once for each time that the request comes, never by timer G: for refusals to senders of
+    /// whom nothing is known. An INVITE with a forged source would otherwise bring its victim eleven responses. A sender that
+    /// missed the response sends its INVITE again, as it would to a stateless server (RFC 3261 §8.2.7).
+    pub fn answer_once(&mut self, server: ServerId) {
+        self.servers.answer_once(server.0);
+    }
+
     /// Writes and sends a response with a To tag of the layer's own and these headers; for refusals and for what makes no dialog.
     pub fn respond_simple(
         &mut self,

@@ -227,6 +227,23 @@ fn a_failure_without_an_ack_is_told() {
 
 /// RFC 3261 §9.2.
 #[test]
+fn a_refusal_of_a_stranger_goes_out_once_for_each_invite() {
+    let mut bench = Bench::new();
+    bench.receive(&message("INVITE"));
+    let server = bench.server();
+    bench.layer.answer_once(server);
+    bench.respond(server, 407);
+    assert_eq!(bench.sent.len(), 1);
+    bench.advance(Duration::from_secs(20));
+    assert!(bench.sent.is_empty());
+    bench.receive(&message("INVITE"));
+    assert!(bench.events.is_empty());
+    assert!(matches!(bench.sent_lines().as_slice(), [line] if line.contains("407")));
+    bench.advance(Duration::from_secs(13));
+    assert_eq!(bench.layer.active(), 0);
+}
+
+#[test]
 fn a_cancel_is_answered_and_told_once() {
     let mut bench = Bench::new();
     bench.receive(&message("INVITE"));

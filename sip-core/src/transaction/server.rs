@@ -37,6 +37,8 @@ struct Entry {
     /// The To tag of the latest response to an INVITE.
     response_tag: Option<String>,
     cancelled: bool,
+    /// Whether a final failure is sent again only when the request comes again.
+    once: bool,
     armed: Option<Instant>,
 }
 
@@ -101,6 +103,7 @@ impl Servers {
             request: Some(request.clone()),
             response_tag: None,
             cancelled: false,
+            once: false,
             armed: None,
         };
         self.entries.insert(id, entry);
@@ -165,11 +168,22 @@ impl Servers {
         if status.is_final() {
             entry.request = None;
         }
-        let bytes = response.bytes().clone();
+        let (bytes, once) = (response.bytes().clone(), entry.once);
         self.advance(settings, id, None, out, |machine, pace| match machine {
+            // Timer G runs as over a transport that delivers by itself: not at all.
+            Machine::Invite(machine) if once => {
+                let pace = Pace { reliable: true, ..*pace };
+                machine.respond(now, &pace, status, bytes).map(Machine::Invite)
+            }
             Machine::Invite(machine) => machine.respond(now, pace, status, bytes).map(Machine::Invite),
             Machine::Other(machine) => machine.respond(now, pace, status, bytes).map(Machine::Other),
         });
+    }
+
+    pub(super) fn answer_once(&mut self, id: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.once = true;
+        }
     }
 
     pub(super) fn timer(&mut self, now: Instant, settings: &Settings, id: u64, out: &mut Outbox) {

@@ -1,0 +1,191 @@
+//! Devices: phones and routers.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Subcommand;
+use dorm_provisioning::identity::{self, Addressing, Comparison, Mac};
+use dorm_provisioning::neighbours::{self, Overflow};
+use schema::{Change, Device, DeviceId, Directory, Site};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Office, OperationError, Reply, line, site, unix_now, unknown};
+
+/// What can be done with devices.
+#[derive(Subcommand, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DeviceOperation {
+    /// Add a phone or router
+    Add {
+        /// Code or domain of its site
+        #[arg(long)]
+        site: String,
+        /// Its MAC, in any usual spelling
+        #[arg(long)]
+        mac: Mac,
+        /// What it is, as its maker calls it
+        #[arg(long)]
+        model: String,
+        /// The VLAN that it is in; 0 when the site does not tag
+        #[arg(long, default_value_t = 0)]
+        vlan: u16,
+        /// Authentication user name of the line that it registers
+        #[arg(long)]
+        line: Option<String>,
+        /// How it comes by its address: slaac (from the MAC), opaque (RFC 7217), static or dhcpv6
+        #[arg(long, default_value_t)]
+        addressing: Addressing,
+        /// The address that it was given by hand
+        #[arg(long, requires = "addressing")]
+        address: Option<Ipv6Addr>,
+        /// For a router: how many entries its neighbour table holds
+        #[arg(long, value_name = "ENTRIES")]
+        neighbours: Option<u32>,
+    },
+    /// List devices with the address that each should have and the one that it registered from
+    List {
+        /// Only those of this site (code or domain)
+        #[arg(long)]
+        site: Option<String>,
+    },
+    /// Show one device
+    Show {
+        /// Its MAC or number
+        device: String,
+    },
+    /// Remove a device
+    Remove {
+        /// Its MAC or number
+        device: String,
+    },
+}
+
+impl DeviceOperation {
+    pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
+        match self {
+            DeviceOperation::Add { site, mac, model, vlan, line, addressing, address, neighbours } => {
+                let site = site::find(&office.directory, &site)?;
+                let line = line.map(|key| line::find(&office.directory, &key)).transpose()?;
+                if let Some(elsewhere) = line.as_ref().filter(|line| line.site != site.id) {
+                    let line = elsewhere.auth_user.clone();
+                    return Err(OperationError::LineElsewhere { line, site: site.code.clone() });
+                }
+                let device = Device {
+                    addressing,
+                    static_address: address,
+                    line: line.map(|line| line.id),
+                    neighbours,
+                    ..Device::new(site.id, mac, &model, vlan)?
+                };
+                device.check()?;
+                if let Some(prefix) = site.prefix {
+                    identity::vlan_prefix(prefix, vlan)?;
+                }
+                let Change::PutDevice(device) = office.write(Change::PutDevice(device)).await? else {
+                    return Err(OperationError::NoRow);
+                };
+                let mut item = shown(&device, office);
+                let mut message = format!("added device {mac} at site {}", site.name);
+                if let Some(predicted) = item["predicted"].as_str() {
+                    message.push_str(&format!(", expected at {predicted}"));
+                }
+                if let Some(warning) = warning(&office.directory, &site) {
+                    message.push_str(&format!("\nwarning: {warning}"));
+                    item["warning"] = json!(warning.to_string());
+                }
+                Ok(Reply::Done { message, item })
+            }
+            DeviceOperation::List { site } => {
+                let sites = match site {
+                    Some(key) => vec![site::find(&office.directory, &key)?],
+                    None => office.directory.sites(),
+                };
+                let devices = sites.iter().flat_map(|site| office.directory.devices_of_site(site.id));
+                let rows = devices.map(|device| shown(&device, office)).collect();
+                let columns = [
+                    ("MAC", "mac"),
+                    ("SITE", "site_code"),
+                    ("MODEL", "model"),
+                    ("VLAN", "vlan"),
+                    ("LINE", "auth_user"),
+                    ("PREDICTED", "predicted"),
+                    ("LEARNED", "learned"),
+                    ("VERDICT", "verdict"),
+                ];
+                Ok(Reply::rows(&columns, rows))
+            }
+            DeviceOperation::Show { device } => {
+                Ok(Reply::Item(shown(&*find(&office.directory, &device)?, office)))
+            }
+            DeviceOperation::Remove { device } => {
+                let device = find(&office.directory, &device)?;
+                let item = shown(&device, office);
+                office.write(Change::RemoveDevice(device.id)).await?;
+                Ok(Reply::Done { message: format!("removed device {}", device.mac), item })
+            }
+        }
+    }
+}
+
+/// The device that a user means by its MAC or number.
+fn find(directory: &Directory, key: &str) -> Result<Arc<Device>, OperationError> {
+    let by_mac = key.parse().ok().and_then(|mac| directory.device_by_mac(mac));
+    let by_id = || directory.device(DeviceId(key.parse().ok()?));
+    by_mac.or_else(by_id).ok_or_else(|| unknown("device", key))
+}
+
+fn shown(device: &Device, office: &Office) -> Value {
+    let directory = &office.directory;
+    let site = directory.site(device.site);
+    let prefix = site.as_ref().and_then(|site| site.prefix);
+    let predicted = identity::predicted(device, prefix);
+    let learned = learned(device, predicted, office);
+    let mut row = json!(device);
+    row["site_code"] = json!(site.map(|site| site.code.clone()));
+    row["auth_user"] =
+        json!(device.line.and_then(|line| directory.line(line)).map(|line| line.auth_user.clone()));
+    row["predicted"] = json!(predicted);
+    row["learned"] = json!(learned);
+    let (verdict, cause) = match identity::compare(device, prefix, learned) {
+        Comparison::Match => ("match", None),
+        Comparison::Unknown => ("unknown", None),
+        Comparison::Mismatch { cause, .. } => ("mismatch", Some(cause.to_string())),
+    };
+    row["verdict"] = json!(verdict);
+    row["cause"] = json!(cause);
+    row
+}
+
+/// The address that the device's line registered from: of several the one that was expected, else one that is made from the device's MAC,
+/// else the newest.
+fn learned(device: &Device, predicted: Option<Ipv6Addr>, office: &Office) -> Option<IpAddr> {
+    let now = Duration::from_secs(unix_now().unsigned_abs());
+    let bindings = office.locations.lookup(device.line?, now);
+    // Behind a Path the source is an edge proxy's.
+    let direct = bindings.iter().filter(|binding| binding.path.is_empty());
+    let sources =
+        direct.filter_map(|binding| Some((binding.expires_at, binding.source?.ip().to_canonical())));
+    let rank = |source: &IpAddr| match source {
+        IpAddr::V6(address) if Some(*address) == predicted => 2,
+        IpAddr::V6(address) if identity::mac_of(*address) == Some(device.mac) => 1,
+        _ => 0,
+    };
+    sources.max_by_key(|(expires_at, source)| (rank(source), *expires_at)).map(|(_, source)| source)
+}
+
+/// Whether the phones of a site are too many for one of its routers. Lines count as phones to come.
+pub(super) fn warning(directory: &Directory, site: &Site) -> Option<Overflow> {
+    let devices = directory.devices_of_site(site.id);
+    let table = |device: &Device| {
+        device.neighbours.or_else(|| neighbours::table_of(&device.model).filter(|_| device.line.is_none()))
+    };
+    let router =
+        devices.iter().filter_map(|device| Some((table(device)?, device))).min_by_key(|(table, _)| *table);
+    let (table, router) = router?;
+    let phones =
+        devices.iter().filter(|device| device.neighbours.is_none() && device.id != router.id).count();
+    let lines = directory.lines().iter().filter(|line| line.site == site.id).count();
+    neighbours::check(phones.max(lines), &router.model, table)
+}

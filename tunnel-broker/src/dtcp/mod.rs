@@ -1,0 +1,18 @@
+//! DTCP, the Dynamic Tunnel Configuration Protocol, as the old clients speak it.
+//!
+//! A client connects by TCP over IPv4 (port 20200) and is greeted with a challenge. One line authenticates and asks for a tunnel:
+//! `tunnel <user> <MD5(user ‖ challenge ‖ password)> <type>`. The connection is the lease: while it lives, the tunnel does.
+//! Lines end with CRLF or a bare LF, verbs and hashes may come in either case, words are split on single spaces.
+
+mod line;
+mod proof;
+mod reply;
+mod request;
+
+pub use line::{LineBuffer, TooLong};
+pub use proof::{Challenge, Proof};
+pub use reply::{Refusal, Reply};
+pub use request::{Kind, Login, Request};
+
+/// The TCP port of a broker.
+pub const PORT: u16 = 20200;
