@@ -10,7 +10,7 @@ use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
-use sip_core::wire::{self, Host, HostPort};
+use sip_core::wire::{Host, HostPort};
 
 use crate::dial_plan::DialPlan;
 use crate::fork::Timers;
@@ -118,18 +118,10 @@ impl Settings {
             timers: Timers { cancelled: config.sip.t1 * 64, ..Timers::default() },
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
-                t1: config.sip.t1,
-                t2: config.sip.t2,
-                t4: config.sip.t4,
                 // We say 100 ourselves, and look for loops by RFC 5393.
                 trying_after: None,
                 detect_merged: false,
-                limits: wire::Limits {
-                    max_bytes: config.sip.max_message_bytes,
-                    max_headers: config.sip.max_headers,
-                    ..wire::Limits::default()
-                },
-                ..transaction::Settings::default()
+                ..config.sip.transactions()
             },
             registrar: registrar::Settings {
                 node: config.node.name.clone(),

@@ -15,7 +15,6 @@ use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
 use sip_core::ids::IdSource;
-use sip_core::{transaction, wire};
 use sip_proxy::{ProxyCore, StoreWorld};
 
 use super::{Listeners, udp};
@@ -104,17 +103,7 @@ pub(super) fn start_translator(
             national_prefix: plan.national_prefix.clone(),
             international_prefix: plan.international_prefix.clone(),
         },
-        transaction: transaction::Settings {
-            t1: config.sip.t1,
-            t2: config.sip.t2,
-            t4: config.sip.t4,
-            limits: wire::Limits {
-                max_bytes: config.sip.max_message_bytes,
-                max_headers: config.sip.max_headers,
-                ..wire::Limits::default()
-            },
-            ..transaction::Settings::default()
-        },
+        transaction: config.sip.transactions(),
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
         mask: Mask::new(&config.log),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sip_core::{transaction, wire};
+
 use super::reader::Section;
 
 /// `[sip]`.
@@ -39,6 +41,21 @@ pub struct StreamLimits {
 }
 
 impl Sip {
+    /// The timers and limits of a role's transaction layer; what else it sets is the role's own.
+    pub fn transactions(&self) -> transaction::Settings {
+        transaction::Settings {
+            t1: self.t1,
+            t2: self.t2,
+            t4: self.t4,
+            limits: wire::Limits {
+                max_bytes: self.max_message_bytes,
+                max_headers: self.max_headers,
+                ..wire::Limits::default()
+            },
+            ..transaction::Settings::default()
+        }
+    }
+
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let default = Sip::default();
         let sip = Sip {
