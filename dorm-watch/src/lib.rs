@@ -1,0 +1,1 @@
+//! Phones, routers and sites watched from the centre; alarms with their causes and remedies.
