@@ -25,6 +25,7 @@ mod registration;
 mod restart;
 mod strangers;
 mod support;
+mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;
 mod wrong_password;

@@ -8,7 +8,7 @@ use schema::{Change, Directory, Line, Rights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, site, unknown};
+use super::{Office, OperationError, Reply, device, site, unknown};
 
 /// What can be done with lines.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -101,6 +101,7 @@ impl LineOperation {
                     message.push_str(&format!("\npassword {}  (shown only this once)", password.reveal()));
                     item["password"] = json!(password.reveal());
                 }
+                device::warn(&office.directory, &site, &mut message, &mut item);
                 Ok(Reply::Done { message, item })
             }
             LineOperation::List { site } => {
@@ -130,7 +131,7 @@ impl LineOperation {
     }
 
     /// Where to put a password that the user gives on standard input, when the user asked for that.
-    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+    pub(super) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
         match self {
             LineOperation::Add { password_stdin: true, password, .. } => Some(password),
             _ => None,
