@@ -29,3 +29,4 @@ mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;
 mod wrong_password;
+mod wrong_site;

@@ -51,7 +51,7 @@ pub(crate) enum LineOperation {
         #[arg(long)]
         site: Option<String>,
     },
-    /// Show one line, with its numbers
+    /// Show one line, with its numbers and where it was last tried from outside its site
     Show {
         /// Its authentication user name
         line: String,
@@ -120,7 +120,15 @@ impl LineOperation {
             }
             LineOperation::Show { line } => {
                 let line = find(&office.directory, &line)?;
-                Ok(Reply::Item(shown(&line, &office.directory)))
+                let mut row = shown(&line, &office.directory);
+                // Where its credentials were refused last, because that is outside its site.
+                row["seen_outside"] = json!(
+                    office
+                        .directory
+                        .sighting(line.id)
+                        .map(|seen| json!({ "source": seen.source, "seen_at": seen.seen_at }))
+                );
+                Ok(Reply::Item(row))
             }
             LineOperation::Remove { line } => {
                 let line = find(&office.directory, &line)?;
