@@ -20,4 +20,5 @@ pub mod socket;
 mod stream;
 pub mod telemetry;
 pub mod worker;
+pub mod trace;
 pub mod world;
