@@ -18,6 +18,7 @@ mod identity;
 mod inbound_call;
 mod internal_call;
 mod kamailio;
+mod ladder;
 mod lossy;
 mod masking;
 mod media_ports;

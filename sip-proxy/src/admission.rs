@@ -114,7 +114,7 @@ impl ProxyCore {
         let call = NewCall { server, method, valid: &valid, message: &path.message, flow, uri: &uri };
         let routed = self.route(now, &call, &caller, &domain);
         if let (Err(refusal), Caller::Line(line), Method::Invite) = (&routed, &caller, method) {
-            self.write_refused_call(now, line, &uri, refusal);
+            self.write_refused_call(now, line, &call, refusal);
         }
         routed
     }
@@ -187,7 +187,7 @@ impl ProxyCore {
             };
             let direction = if kind == Kind::Phones { Direction::Internal } else { Direction::Outbound };
             let record = match caller {
-                Caller::Line(line) => Some(self.new_record(now, line, call.uri, direction)),
+                Caller::Line(line) => Some(self.new_record(now, line, call, direction)),
                 Caller::Trunk => None,
             };
             Attempt { record, keep }
@@ -346,7 +346,14 @@ impl ProxyCore {
         Some(PAssertedIdentity(sip_core::wire::header::NameAddr::new(uri)))
     }
 
-    fn new_record(&self, now: Instant, line: &Arc<Line>, uri: &Uri, direction: Direction) -> CallRecord {
+    fn new_record(
+        &self,
+        now: Instant,
+        line: &Arc<Line>,
+        call: &NewCall<'_>,
+        direction: Direction,
+    ) -> CallRecord {
+        let uri = call.uri;
         let domain = self.directory.site(line.site).map(|site| site.domain.clone()).unwrap_or_default();
         // As dialled; what cannot be dialled is shortened.
         let callee = uri.user().map_or_else(|| uri.to_string(), |user| user.into_owned());
@@ -366,15 +373,17 @@ impl ProxyCore {
             reason: String::new(),
             ended_by: None,
             media: serde_json::Value::Null,
+            call_ids: call.message.call_id().map(|id| id.chars().take(256).collect()).into_iter().collect(),
+            explanation: String::new(),
         }
     }
 
     /// A call that went nowhere leaves a record, too.
-    fn write_refused_call(&mut self, now: Instant, line: &Arc<Line>, uri: &Uri, refusal: &Refusal) {
-        let is_outside = crate::dial_plan::dialled(uri)
+    fn write_refused_call(&mut self, now: Instant, line: &Arc<Line>, call: &NewCall<'_>, refusal: &Refusal) {
+        let is_outside = crate::dial_plan::dialled(call.uri)
             .is_some_and(|number| self.settings.dial_plan.external(&number).is_some());
         let direction = if is_outside { Direction::Outbound } else { Direction::Internal };
-        let record = self.new_record(now, line, uri, direction);
+        let record = self.new_record(now, line, call, direction);
         let reason = if refusal.reason.is_empty() { refusal.status.reason() } else { refusal.reason };
         let record = CallRecord {
             id: self.ids.call_id(),
