@@ -25,6 +25,7 @@ mod registration;
 mod restart;
 mod strangers;
 mod support;
+mod torture;
 mod two_nodes;
 mod unknown_number;
 mod wrong_password;

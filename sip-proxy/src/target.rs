@@ -88,7 +88,12 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
                 .filter(|flow| binding.source.is_none_or(|source| source.ip() == flow.remote.ip()))?,
         },
     };
-    Some(Target { uri: Some(request_uri(&binding.contact)), routes: binding.path.clone(), flow, trusted: false })
+    Some(Target {
+        uri: Some(request_uri(&binding.contact)),
+        routes: binding.path.clone(),
+        flow,
+        trusted: false,
+    })
 }
 
 /// What a Contact becomes in a request line (RFC 3261 §16.6, step 2).
@@ -157,7 +162,10 @@ mod tests {
     fn a_contact_becomes_a_request_uri() {
         for (contact, expected) in [
             ("sip:101@[::1]:5060", "sip:101@[::1]:5060"),
-            ("sip:+19725552222@gw1.example.net;unknownparam", "sip:+19725552222@gw1.example.net;unknownparam"),
+            (
+                "sip:+19725552222@gw1.example.net;unknownparam",
+                "sip:+19725552222@gw1.example.net;unknownparam",
+            ),
             ("sip:user@example.com?Route=%3Csip:sip.example.com%3E", "sip:user@example.com"),
             ("sip:a@b;method=INVITE;x=y?a=b", "sip:a@b;x=y"),
         ] {

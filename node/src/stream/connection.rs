@@ -71,12 +71,11 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connectio
         _ => {}
     }
     tracing::debug!(remote = %shared.mask.addr(flow.remote), reason = %end, "connection ended");
-    match (state.under_way.get(), state.last_word.take()) {
-        (Some(origin), _) => report(origin, &shared).await,
-        (None, Some(word)) => {
-            let _ = tokio::time::timeout(PARTING, part(reader, writer, &word)).await;
-        }
-        (None, None) => {}
+    if matches!(end, End::Framing(_)) && state.under_way.get().is_none() {
+        let _ = tokio::time::timeout(PARTING, part(reader, writer, &mut queue, &state)).await;
+    }
+    if let Some(origin) = state.under_way.get() {
+        report(origin, &shared).await;
     }
     shared.metrics.connections_open.decrement(1);
     for peer in shared.peers.others(shared.worker) {
@@ -106,13 +105,22 @@ struct State {
     last_word: Cell<Option<Bytes>>,
 }
 
-/// Says the last word and closes; what still comes is read and dropped, since closing over it would take the word back.
+/// Answers what came before the message that could not be framed, then that one, and closes. What still comes is read and dropped,
+/// since closing over it would take the answers back.
 async fn part(
     reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
-    word: &[u8],
+    queue: &mut mpsc::Receiver<Outgoing>,
+    state: &State,
 ) -> io::Result<()> {
-    writer.write_all(word).await?;
+    while let Ok(Some(Outgoing { origin, bytes })) = tokio::time::timeout(LINGER, queue.recv()).await {
+        state.under_way.set(Some(origin));
+        writer.write_all(&bytes).await?;
+        state.under_way.set(None);
+    }
+    if let Some(word) = state.last_word.take() {
+        writer.write_all(&word).await?;
+    }
     writer.shutdown().await?;
     tokio::io::copy(&mut reader.take(MOST_LEFT), &mut tokio::io::sink()).await.map(drop)
 }
@@ -212,8 +220,10 @@ async fn report(origin: Origin, shared: &Shared) {
     }
 }
 
-/// How long a peer may take to hear the last word.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long a peer may take to hear the last answers.
+const PARTING: Duration = Duration::from_secs(2);
+/// How long the workers may take to answer what came before.
+const LINGER: Duration = Duration::from_millis(500);
 /// How many bytes of a peer that does not stop sending are read meanwhile.
 const MOST_LEFT: u64 = 256 * 1024;
 /// Bytes read at once.

@@ -153,7 +153,10 @@ async fn the_sender_of_what_cannot_be_framed_is_told() {
         client.send(format!("{head}{length}\r\nand more").as_bytes()).await;
         let mut answer = String::new();
         client.stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("SIP/2.0 400 ") && answer.contains("\r\nCall-ID: x\r\n"), "{length}: {answer}");
+        assert!(
+            answer.starts_with("SIP/2.0 400 ") && answer.contains("\r\nCall-ID: x\r\n"),
+            "{length}: {answer}"
+        );
         assert_eq!(answer.matches("SIP/2.0 400 ").count(), 1);
     }
     platform.stop().await;
