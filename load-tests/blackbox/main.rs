@@ -29,6 +29,7 @@ mod restart;
 mod sipsak;
 mod strangers;
 mod support;
+mod torture;
 mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;

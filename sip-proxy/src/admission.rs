@@ -8,7 +8,7 @@ use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
 use sip_core::flow::Flow;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::PAssertedIdentity;
+use sip_core::wire::header::{Contact, PAssertedIdentity};
 use sip_core::wire::{Builder, HeaderError, Message, Method, Name, StatusCode, Uri};
 
 use crate::call_table::result_of;
@@ -103,6 +103,8 @@ impl ProxyCore {
         }
         if uri.user().is_none() {
             return Err(match is_known(method) {
+                // RFC 3261 §12.2.2: we hold no dialogs of our own.
+                true if request.to_tag().is_some() => Refusal::new(StatusCode::CALL_DOES_NOT_EXIST, ""),
                 true => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "").with(Name::Allow, OWN_METHODS),
                 false => Refusal::new(StatusCode::NOT_IMPLEMENTED, ""),
             });
@@ -277,8 +279,14 @@ impl ProxyCore {
         request: &Message,
         flow: &Flow,
     ) -> Result<(), Refusal> {
+        // What no credentials make better is said at once (RFC 3261 §10.2: the address-of-record is a SIP or SIPS URI).
+        let to = request.to()?.0.uri;
+        if to.sip().is_none() {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "To Is No SIP URI"));
+        }
+        request.all::<Contact>().try_for_each(|contact| contact.map(drop))?;
         let line = self.authenticate(now, request, flow, AskAs::Server)?;
-        if !self.is_aor(&request.to()?.uri, &line, flow) {
+        if !self.is_aor(&to, &line, flow) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Not Your Address-Of-Record"));
         }
         let unix_now = self.clock.unix(now);
