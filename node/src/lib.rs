@@ -19,5 +19,6 @@ mod shutdown;
 pub mod socket;
 mod stream;
 pub mod telemetry;
+pub mod trace;
 pub mod worker;
 pub mod world;
