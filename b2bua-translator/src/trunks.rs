@@ -77,10 +77,15 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
     seen.into_iter().map(candidate).collect()
 }
 
-/// The enabled trunk that signals from this address: by gateway's address and port first, since two trunks may share a host.
-pub(crate) fn trunk_of_source(directory: &Directory, source: SocketAddr) -> Option<Arc<Trunk>> {
+/// The enabled trunk that signals from this address, over a connection whose certificate vouches for these names: by gateway's
+/// address and port first, since two trunks may share a host. A trunk with a certificate's name is known by nothing less.
+pub(crate) fn trunk_of_source(
+    directory: &Directory,
+    source: SocketAddr,
+    names: &[String],
+) -> Option<Arc<Trunk>> {
     let trunks = directory.trunks();
-    let enabled = || trunks.iter().filter(|trunk| trunk.enabled);
+    let enabled = || trunks.iter().filter(|trunk| trunk.enabled && trunk.is_vouched_for(names));
     enabled()
         .find(|trunk| trunk.gateways.iter().any(|gateway| gateway.address == source))
         .or_else(|| enabled().find(|trunk| trunk.may_signal_from(source.ip())))
@@ -92,6 +97,7 @@ pub(crate) fn transport_of(gateway: Gateway) -> Transport {
     match gateway.transport {
         GatewayTransport::Udp => Transport::Udp,
         GatewayTransport::Tcp => Transport::Tcp,
+        GatewayTransport::Tls => Transport::Tls,
     }
 }
 

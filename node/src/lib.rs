@@ -9,6 +9,7 @@
 //! | [`lifecycle`] | phases, signals, drain and an orderly end |
 //! | [`socket`] | datagram sockets in batches |
 //! | [`listener`] | a transport and an address |
+//! | [`tls`] | certificates, ours and others' |
 
 pub mod config;
 mod handover;
@@ -19,6 +20,7 @@ mod shutdown;
 pub mod socket;
 mod stream;
 pub mod telemetry;
+pub mod tls;
 pub mod trace;
 pub mod worker;
 pub mod world;
