@@ -27,12 +27,8 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// The way there.
     pub(crate) fn flow(&self) -> Flow {
-        Flow {
-            transport: transport_of(self.gateway),
-            local: self.face.signalling,
-            remote: self.gateway.address,
-            connection: None,
-        }
+        let transport = transport_of(self.gateway);
+        Flow { transport, local: self.face.at(transport), remote: self.gateway.address, connection: None }
     }
 }
 

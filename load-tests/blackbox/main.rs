@@ -29,6 +29,8 @@ mod restart;
 mod sipsak;
 mod strangers;
 mod support;
+mod tls;
+mod tls_trunk;
 mod torture;
 mod tunnel_accounts;
 mod two_nodes;
