@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Account;
+use crate::dtcp::Report;
 use crate::lease::{Grant, Outer, TunnelId};
 
 /// Names a client's connection. The shell never uses one twice.
@@ -206,6 +207,13 @@ pub enum Event {
         from: Ipv4Addr,
         /// Where the newer one came from.
         to: Ipv4Addr,
+    },
+    /// A site told how full its neighbour table is. At most one of a session in 10 s.
+    Reported {
+        /// Whose site.
+        account: Arc<str>,
+        /// What it told.
+        report: Report,
     },
     /// A login failed.
     AuthenticationFailed {
