@@ -11,7 +11,9 @@ use rand::{Rng, SeedableRng};
 use schema::secret::Password;
 
 use super::desk::{Desk, Outcome, Want};
-use super::io::{Answer, ConnectionId, Event, Input, LookupFailed, Output, Question, TimerId, Token};
+use super::io::{
+    Answer, ConnectionId, Event, Input, LookupFailed, Output, Question, Standing, TimerId, Token,
+};
 use super::session::{Session, State};
 use super::{Account, Settings};
 use crate::dtcp::{Challenge, Kind, LineBuffer, Login, Refusal, Reply, Report, Request};
@@ -63,6 +65,11 @@ impl Broker {
             Input::Answer(token, Answer::Tunnel(result)) => self.desk.answer(token, result, now),
             Input::ServerUp { server, held } => self.desk.server_up(server, held, now),
             Input::ServerDown(server) => self.desk.server_down(server, now),
+            Input::Revoked(account) => {
+                if let Some(connection) = self.desk.revoke(&account, now) {
+                    self.dismiss(connection, Refusal::AuthenticationFailed, now);
+                }
+            }
         }
         self.tell_outcomes(now);
     }
@@ -75,6 +82,11 @@ impl Broker {
     /// How many connections there are.
     pub fn active(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The tunnels, in no order.
+    pub fn tunnels(&self) -> impl Iterator<Item = Standing> {
+        self.desk.tunnels()
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: Ipv4Addr, now: Instant) {

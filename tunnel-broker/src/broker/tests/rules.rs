@@ -432,3 +432,24 @@ fn reports_are_thanked_for_and_looked_at_now_and_then() {
         |neighbours| Event::Reported { account: "s1".into(), report: Report { neighbours, capacity: 128 } };
     assert_eq!(reports, [&report(120), &report(128)]);
 }
+
+#[test]
+fn a_revoked_account_loses_session_and_tunnel() {
+    let mut world = world();
+    let connection = world.connect(A);
+    world.login(connection, 1, "network");
+    let standing: Vec<_> = world.broker.tunnels().collect();
+    assert_eq!(standing.len(), 1);
+    assert!(
+        standing[0].has_session
+            && &*standing[0].account == "s1"
+            && standing[0].outer.client == Ipv4Addr::from(A)
+    );
+    world.input(Input::Revoked("s2".into()));
+    assert!(world.is_open(connection));
+    world.heard(connection);
+    world.input(Input::Revoked("s1".into()));
+    assert_eq!(world.heard(connection).trim_end(), FAILED);
+    assert!(!world.is_open(connection));
+    assert!(world.tunnels().is_empty() && world.broker.tunnels().next().is_none());
+}
