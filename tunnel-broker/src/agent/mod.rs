@@ -1,0 +1,6 @@
+//! The IAD agent.
+mod advert;
+mod backoff;
+mod client;
+mod kernel;
+pub use client::{Client, End, Event, Input, Output};
