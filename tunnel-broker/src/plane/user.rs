@@ -1,0 +1,148 @@
+//! The plane in user space.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use mio::Waker;
+use socket2::Socket;
+use tun_rs::SyncDevice;
+
+use super::counters::SendErrors;
+use super::{DataPlane, PlaneCounters, PlaneError, PlaneSettings, device, inward, outward, socket};
+use crate::lease::{Grant, Outer, TunnelId};
+use crate::tunnel::{MIN_MTU, Relay, Table, Traffic};
+
+/// Moves packets between one TUN device and one raw socket, with a thread a direction. Dropping it stops the threads and removes the
+/// device.
+#[derive(Debug)]
+pub struct UserPlane {
+    shared: Arc<Shared>,
+    name: String,
+    mtu: u16,
+    waker: Waker,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What both threads and the control calls use.
+pub(super) struct Shared {
+    relay: Mutex<Relay>,
+    pub(super) errors: SendErrors,
+    pub(super) device: SyncDevice,
+    pub(super) socket: Socket,
+    stopping: AtomicBool,
+}
+
+impl UserPlane {
+    /// Makes the device and the socket and starts the threads, in the present network namespace.
+    ///
+    /// # Errors
+    /// [`PlaneError`] says what is missing.
+    pub fn start(settings: PlaneSettings) -> Result<UserPlane, PlaneError> {
+        if settings.mtu < MIN_MTU || settings.mtu > MAX_MTU {
+            let reason = "a tunnel's MTU is 1280 bytes at least and 65515 at most";
+            return Err(PlaneError::Setting { name: "mtu", value: settings.mtu.to_string(), reason });
+        }
+        let socket = socket::open(settings.local)?;
+        let device = device::open(&settings.device, settings.mtu)?;
+        let relay = Relay::new(settings.relay(), Table::new(settings.capacity));
+        let shared = Arc::new(Shared {
+            relay: Mutex::new(relay),
+            errors: SendErrors::default(),
+            device,
+            socket,
+            stopping: AtomicBool::new(false),
+        });
+        let (poll, waker) = outward::poll(&shared.device).map_err(|source| PlaneError::Thread { source })?;
+        let mut plane =
+            UserPlane { shared, name: settings.device, mtu: settings.mtu, waker, threads: Vec::new() };
+        let shared = plane.shared.clone();
+        plane.spawn("tunnel-out", move || outward::run(&shared, poll))?;
+        let shared = plane.shared.clone();
+        plane.spawn("tunnel-in", move || inward::run(&shared))?;
+        Ok(plane)
+    }
+
+    /// The name of the TUN device.
+    pub fn device(&self) -> &str {
+        &self.name
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), PlaneError> {
+        let device = self.name.clone();
+        let run = move || {
+            if let Err(error) = run() {
+                tracing::error!(device, %error, "the tunnel plane stopped: its device or its socket is gone");
+            }
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+        self.threads.push(thread.map_err(|source| PlaneError::Thread { source })?);
+        Ok(())
+    }
+}
+
+impl DataPlane for UserPlane {
+    fn add(&self, tunnel: TunnelId, outer: Outer, grant: Grant) -> Result<(), PlaneError> {
+        Ok(self.shared.relay().table_mut().add(tunnel, outer, grant, self.mtu)?)
+    }
+
+    fn move_to(&self, tunnel: TunnelId, outer: Outer) -> Result<(), PlaneError> {
+        Ok(self.shared.relay().table_mut().move_to(tunnel, outer)?)
+    }
+
+    fn remove(&self, tunnel: TunnelId) -> Result<(), PlaneError> {
+        self.shared.relay().table_mut().remove(tunnel);
+        Ok(())
+    }
+
+    fn counters(&self) -> PlaneCounters {
+        let relay = self.shared.relay();
+        PlaneCounters {
+            relay: relay.counters().clone(),
+            send: self.shared.errors.snapshot(),
+            tunnels: relay.table().len(),
+        }
+    }
+
+    fn traffic(&self, tunnel: TunnelId) -> Option<Traffic> {
+        Some(self.shared.relay().table().tunnel(tunnel)?.traffic())
+    }
+}
+
+impl Drop for UserPlane {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        let _ = self.waker.wake();
+        // The socket is not connected, and says so; whoever waits for it wakes up all the same.
+        let _ = self.shared.socket.shutdown(Shutdown::Both);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The relay, for one batch or one call.
+    pub(super) fn relay(&self) -> MutexGuard<'_, Relay> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("stopping", &self.is_stopping()).finish_non_exhaustive()
+    }
+}
+
+/// Bytes: with the outer header, the longest IPv4 packet.
+const MAX_MTU: u16 = 65_515;
