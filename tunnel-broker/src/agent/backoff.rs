@@ -7,20 +7,20 @@ use rand::{Rng, RngExt};
 /// Waits that double from 1 s to 60 s, each somewhere between half and the whole of it, so that the boxes of a whole region do not come back
 /// in step after the broker was away.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(super) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The wait after one more failure.
-    pub fn next_wait(&mut self, rng: &mut impl Rng) -> Duration {
+    pub(super) fn next_wait(&mut self, rng: &mut impl Rng) -> Duration {
         let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(LAST);
         self.failures = self.failures.saturating_add(1);
         whole.mul_f64(rng.random_range(0.5..=1.0))
     }
 
     /// Begins anew: the last try was a success.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -139,7 +139,11 @@ impl Client {
             Input::Closed => self.end(End::Closed),
             Input::Report { neighbours, capacity } => {
                 if matches!(self.state, State::Up { reports: true, .. }) {
-                    self.ask(now, Asked::Report, &format!("report neighbours={neighbours} capacity={capacity}"));
+                    self.ask(
+                        now,
+                        Asked::Report,
+                        &format!("report neighbours={neighbours} capacity={capacity}"),
+                    );
                 }
             }
             Input::Quit => {
@@ -182,12 +186,8 @@ impl Client {
             },
             State::Login { .. } => match Granted::parse(line) {
                 Ok(granted) => {
-                    self.state = State::Up {
-                        ping_at: now + PING,
-                        asked: VecDeque::new(),
-                        until: None,
-                        reports: true,
-                    };
+                    self.state =
+                        State::Up { ping_at: now + PING, asked: VecDeque::new(), until: None, reports: true };
                     self.outputs.push_back(Output::Event(Event::Granted(granted)));
                     self.ask(now, Asked::Centre, "centre");
                 }
@@ -240,6 +240,22 @@ impl Client {
         self.state = State::Over;
         self.outputs.push_back(Output::Event(Event::Ended(end)));
         self.outputs.push_back(Output::Close);
+    }
+}
+
+impl End {
+    /// What to do about it, for an installer.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            End::Denied(denial) => denial.remedy(),
+            End::NotDtcp => {
+                "check name and port of the broker: 20200 for plain DTCP, and 20201 with --tls for DTCP inside TLS"
+            }
+            End::Silent | End::Closed => {
+                "the box tries again by itself; if this repeats, have the line measured and call the operator"
+            }
+            End::Quit => "nothing: the agent was stopped",
+        }
     }
 }
 
@@ -375,7 +391,11 @@ mod tests {
         let report = Input::Report { neighbours: 12, capacity: 1024 };
         assert_eq!(bench.input(report), [send("report neighbours=12 capacity=1024")]);
         assert_eq!(bench.line("-ERR invalid command"), []);
-        assert_eq!(bench.input(Input::Report { neighbours: 13, capacity: 1024 }), [], "it is not asked again");
+        assert_eq!(
+            bench.input(Input::Report { neighbours: 13, capacity: 1024 }),
+            [],
+            "it is not asked again"
+        );
         assert_eq!(bench.wait(60), [send("ping")]);
     }
 
@@ -394,11 +414,17 @@ mod tests {
         for refusal in [Refusal::TooBusy, Refusal::SoldOut] {
             let line = Reply::from(refusal).to_string();
             let mut bench = Bench::new();
-            assert!(matches!(bench.line(&line)[..], [Output::Event(Event::Ended(End::Denied(_))), Output::Close]));
+            assert!(matches!(
+                bench.line(&line)[..],
+                [Output::Event(Event::Ended(End::Denied(_))), Output::Close]
+            ));
         }
         let mut bench = Bench::new();
         bench.line("+OK 0B1517C87D516A5FA65BED722D51A04F");
-        assert_eq!(bench.line("-ERR authentication failed."), over(End::Denied(Denial::AuthenticationFailed)));
+        assert_eq!(
+            bench.line("-ERR authentication failed."),
+            over(End::Denied(Denial::AuthenticationFailed))
+        );
         // Unasked, and in place of an answer.
         let taken = Reply::from(Refusal::TakenOver).to_string();
         let mut bench = Bench::logged_in();
@@ -430,7 +456,9 @@ mod tests {
         let mut bench = Bench::new();
         bench.line("+OK 0B1517C87D516A5FA65BED722D51A04F");
         let outputs = bench.line(&Reply::Network(outer, "2001:db8:1::/48".parse().unwrap()).to_string());
-        let Some(Output::Event(Event::Granted(granted))) = outputs.first() else { unreachable!("{outputs:?}") };
+        let Some(Output::Event(Event::Granted(granted))) = outputs.first() else {
+            unreachable!("{outputs:?}")
+        };
         assert_eq!(granted.prefix, "2001:db8:1::/48".parse().unwrap());
     }
 

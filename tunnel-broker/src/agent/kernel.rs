@@ -5,12 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::{AddressMessageBuilder, Error, Handle, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{
+    AddressMessageBuilder, Error, Handle, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -82,7 +86,12 @@ impl Kernel {
     /// When there is no netlink socket.
     pub(super) fn connect() -> Result<Kernel, KernelError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Ifaddr];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Ifaddr,
+        ];
         let (events, _, mut messages) = rtnetlink::new_multicast_connection(&groups)?;
         let (changed, changes) = watch::channel(0);
         let count = async move {
@@ -108,6 +117,13 @@ impl Kernel {
         }
     }
 
+    /// Switches an interface on.
+    pub(super) async fn switch_on(&self, interface: u32) -> Result<(), KernelError> {
+        let message = LinkMessageBuilder::<LinkUnspec>::default().index(interface).up().build();
+        let changed = self.handle.link().set(message).execute().await;
+        changed.map_err(refused(|| "switch the interface on"))
+    }
+
     /// The IPv6 addresses of an interface.
     pub(super) async fn addresses(&self, interface: u32) -> Result<Vec<Address>, KernelError> {
         let messages = self.handle.address().get().set_link_index_filter(interface).execute();
@@ -116,13 +132,23 @@ impl Kernel {
     }
 
     /// Gives an interface an address, when it does not have it yet.
-    pub(super) async fn add_address(&self, interface: u32, address: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+    pub(super) async fn add_address(
+        &self,
+        interface: u32,
+        address: Ipv6Addr,
+        len: u8,
+    ) -> Result<(), KernelError> {
         let request = self.handle.address().add(interface, address.into(), len).replace();
         request.execute().await.map_err(refused(|| format!("add the address {address}/{len}")))
     }
 
     /// Takes an address away; gone already is fine.
-    pub(super) async fn remove_address(&self, interface: u32, address: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+    pub(super) async fn remove_address(
+        &self,
+        interface: u32,
+        address: Ipv6Addr,
+        len: u8,
+    ) -> Result<(), KernelError> {
         let message = AddressMessageBuilder::<Ipv6Addr>::new().index(interface).address(address, len).build();
         let removed = self.handle.address().del(message).execute().await;
         unless_gone(removed).map_err(refused(|| format!("remove the address {address}/{len}")))

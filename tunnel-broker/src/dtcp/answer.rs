@@ -137,7 +137,9 @@ impl Denial {
             }
             Denial::UnsupportedType => "ask the operator to give this account's site a prefix",
             Denial::SoldOut => "every tunnel server is full: the operator must add one or raise `capacity`",
-            Denial::TimedOut => "the line lost the session's packets; if this repeats, have the line measured",
+            Denial::TimedOut => {
+                "the line lost the session's packets; if this repeats, have the line measured"
+            }
             Denial::AddressInUse => {
                 "another box behind the same IPv4 address is logged in with another account: one IPv4 address carries one tunnel; switch the other box off or give this one a line of its own"
             }
@@ -145,7 +147,9 @@ impl Denial {
                 "another box is logged in with this account: find it and switch it off, or ask the operator for a second account"
             }
             Denial::TooBusy => "wait some minutes: the box tries again by itself",
-            Denial::Internal(_) => "the fault is at the centre: call the operator; the box tries again by itself",
+            Denial::Internal(_) => {
+                "the fault is at the centre: call the operator; the box tries again by itself"
+            }
         }
     }
 }
@@ -239,7 +243,8 @@ mod tests {
 
     #[test]
     fn each_refusal_of_our_broker_is_understood() {
-        let denial = |refusal: Refusal| Granted::parse(format!("-ERR {refusal}").as_bytes()).unwrap_err().unwrap();
+        let denial =
+            |refusal: Refusal| Granted::parse(format!("-ERR {refusal}").as_bytes()).unwrap_err().unwrap();
         assert_eq!(denial(Refusal::AuthenticationFailed), Denial::AuthenticationFailed);
         assert_eq!(denial(Refusal::InvalidCommand), Denial::InvalidCommand);
         assert_eq!(denial(Refusal::UnsupportedType("network".into())), Denial::UnsupportedType);

@@ -123,7 +123,8 @@ impl Advertisement {
                 (OPTION_PREFIX, body) => advertisement.prefixes.extend(Prefix::parse(body)),
                 (OPTION_RDNSS, &[_, _, a, b, c, d, ref servers @ ..]) => {
                     advertisement.dns_lifetime = Duration::from_secs(u32::from_be_bytes([a, b, c, d]).into());
-                    let servers = servers.chunks_exact(16).filter_map(|octets| <[u8; 16]>::try_from(octets).ok());
+                    let servers =
+                        servers.chunks_exact(16).filter_map(|octets| <[u8; 16]>::try_from(octets).ok());
                     advertisement.dns.extend(servers.map(Ipv6Addr::from));
                 }
                 _ => {}
@@ -135,7 +136,8 @@ impl Advertisement {
 
 impl Prefix {
     fn parse(body: &[u8]) -> Option<Prefix> {
-        let (&[len, flags, v0, v1, v2, v3, p0, p1, p2, p3, _, _, _, _], network) = body.split_first_chunk()?;
+        let (&[len, flags, v0, v1, v2, v3, p0, p1, p2, p3, _, _, _, _], network) =
+            body.split_first_chunk()?;
         let network = <[u8; 16]>::try_from(network).ok()?;
         if flags & FLAG_AUTONOMOUS == 0 {
             return None;

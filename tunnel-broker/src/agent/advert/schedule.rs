@@ -80,6 +80,12 @@ impl Advertiser {
         self.next = Some(next.min(self.not_too_soon(now) + delay));
     }
 
+    /// What [`poll`](Self::poll) gave could not be sent: it comes again soon.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        self.initial = MAX_INITIAL_RTR_ADVERTISEMENTS;
+        self.next = Some(now + RETRY);
+    }
+
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.next
@@ -94,7 +100,8 @@ impl Advertiser {
         self.last = Some(now);
         let interval = self.rng.random_range(MIN_RTR_ADV_INTERVAL..=MAX_RTR_ADV_INTERVAL);
         self.initial = self.initial.saturating_sub(1);
-        let interval = if self.initial > 0 { interval.min(MAX_INITIAL_RTR_ADVERT_INTERVAL) } else { interval };
+        let interval =
+            if self.initial > 0 { interval.min(MAX_INITIAL_RTR_ADVERT_INTERVAL) } else { interval };
         let is_silent = self.content.prefix.is_none() && self.ended.is_empty();
         self.next = (!is_silent).then(|| now + interval);
         (!is_silent).then(|| self.advertisement(now))
@@ -126,7 +133,13 @@ impl Advertiser {
             preferred: Duration::ZERO,
         };
         Advertisement {
-            prefixes: self.content.prefix.map(current).into_iter().chain(self.ended.iter().map(ended)).collect(),
+            prefixes: self
+                .content
+                .prefix
+                .map(current)
+                .into_iter()
+                .chain(self.ended.iter().map(ended))
+                .collect(),
             ..self.head()
         }
     }
@@ -163,6 +176,8 @@ const DNS_LIFETIME: Duration = Duration::from_secs(1800);
 /// RFC 9096 §3.4: short enough that a prefix which ended unseen is forgotten within a shift.
 const PREFERRED: Duration = Duration::from_secs(2700);
 const VALID: Duration = Duration::from_secs(5400);
+/// How soon an advertisement is tried again for which the LAN was not ready.
+const RETRY: Duration = Duration::from_secs(1);
 /// How many prefixes are taken back at a time.
 const MAX_ENDED: usize = 4;
 
@@ -243,7 +258,10 @@ mod tests {
         }
         step(&mut advertiser, &mut now);
         let pause = now - answered;
-        assert!((MIN_DELAY_BETWEEN_RAS..=MIN_DELAY_BETWEEN_RAS + MAX_RA_DELAY_TIME).contains(&pause), "{pause:?}");
+        assert!(
+            (MIN_DELAY_BETWEEN_RAS..=MIN_DELAY_BETWEEN_RAS + MAX_RA_DELAY_TIME).contains(&pause),
+            "{pause:?}"
+        );
         step(&mut advertiser, &mut now);
         assert!(now - answered > MIN_RTR_ADV_INTERVAL, "one answer served them all");
     }

@@ -2,19 +2,20 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg};
-use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
 
 use super::message::{Advertisement, Message, TYPE_ADVERTISEMENT, TYPE_SOLICITATION};
 
 /// Sends and receives advertisements and solicitations on one interface.
 #[derive(Debug)]
 pub(crate) struct AdvertSocket {
-    socket: AsyncFd<Socket>,
+    /// A raw ICMPv6 socket: to the reactor every datagram socket is the same.
+    socket: UdpSocket,
     interface: u32,
     mac: Option<[u8; 6]>,
 }
@@ -47,7 +48,7 @@ impl AdvertSocket {
                 _ => {}
             }
         }
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = UdpSocket::from_std(OwnedFd::from(socket).into())?;
         Ok(AdvertSocket { socket, interface, mac })
     }
 
@@ -59,24 +60,22 @@ impl AdvertSocket {
     /// Sends an advertisement to all nodes of the LAN.
     pub(crate) fn send(&self, advertisement: &Advertisement) -> io::Result<()> {
         let bytes = Advertisement { mac: self.mac, ..advertisement.clone() }.to_bytes();
-        let to = SockAddr::from(SocketAddrV6::new(ALL_NODES, 0, 0, self.interface));
-        self.socket.get_ref().send_to(&bytes, &to)?;
+        self.socket.try_send_to(&bytes, SocketAddrV6::new(ALL_NODES, 0, 0, self.interface).into())?;
         Ok(())
     }
 
     /// Waits for the next message that is sound.
     pub(crate) async fn receive(&self) -> io::Result<(Ipv6Addr, Message)> {
         loop {
-            let mut ready = self.socket.readable().await?;
-            let Ok(received) = ready.try_io(|socket| receive(socket.get_ref())) else { continue };
-            if let Some(received) = received? {
+            let received = self.socket.async_io(Interest::READABLE, || receive(&self.socket)).await?;
+            if let Some(received) = received {
                 return Ok(received);
             }
         }
     }
 }
 
-fn receive(socket: &Socket) -> io::Result<Option<(Ipv6Addr, Message)>> {
+fn receive(socket: &UdpSocket) -> io::Result<Option<(Ipv6Addr, Message)>> {
     let mut bytes = [0; MAX_MESSAGE];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let mut control = nix::cmsg_space!(i32);
