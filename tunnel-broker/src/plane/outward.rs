@@ -50,10 +50,11 @@ pub(super) fn run(shared: &Shared, mut poll: Poll) -> io::Result<()> {
             let now = Instant::now();
             {
                 let mut relay = shared.relay();
-                let packets = buffers.iter().zip(&lens).take(count);
+                let packets = buffers.iter_mut().zip(&lens).take(count);
                 verdicts.extend(
-                    packets
-                        .map(|(buffer, &len)| relay.encapsulate(buffer.get(..len).unwrap_or_default(), now)),
+                    packets.map(|(buffer, &len)| {
+                        relay.encapsulate(buffer.get_mut(..len).unwrap_or_default(), now)
+                    }),
                 );
             }
             for (buffer, verdict) in buffers.iter().zip(verdicts.drain(..)) {

@@ -13,7 +13,10 @@
 
 mod counters;
 mod ecn;
+mod extension;
+mod fragment;
 mod icmp;
+mod mss;
 mod packet;
 mod rate;
 mod relay;
