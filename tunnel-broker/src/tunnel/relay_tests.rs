@@ -374,7 +374,8 @@ fn ten_thousand_tunnels_come_move_and_go_without_touching_the_others() {
 
 /// A SYN that announces segments of 1,440 bytes.
 fn syn(source: &str, destination: &str) -> Vec<u8> {
-    let mut segment = vec![0x13, 0xc4, 0x9a, 0x01, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4];
+    let mut segment =
+        vec![0x13, 0xc4, 0x9a, 0x01, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4];
     segment.extend(1440u16.to_be_bytes());
     let mut packet = inner(source, destination, 0, 64, &segment);
     packet[6] = 6;
