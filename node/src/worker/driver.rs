@@ -8,14 +8,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip_core::core::{Core, Input, Output, Transmit, TransmitId};
+use sip_core::core::{Core, Input, Output, TimerId, Transmit, TransmitId};
 use sip_core::flow::{Flow, Transport};
 use sip_core::ids::WorkerId;
 use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
 use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
@@ -23,6 +22,7 @@ use crate::shutdown::{Phase, Shutdown};
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
+use crate::timers::Timers;
 use crate::world::{Answered, Reply, World};
 
 /// What a driver is made from.
@@ -57,7 +57,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
     handed: mpsc::Receiver<Handed>,
-    timers: Timers,
+    timers: Timers<TimerId>,
     answers: mpsc::UnboundedSender<Answered<C::Answer>>,
     answered: mpsc::UnboundedReceiver<Answered<C::Answer>>,
     unanswered: usize,

@@ -2,7 +2,6 @@
 
 mod activity;
 mod driver;
-mod timers;
 
 use std::sync::Arc;
 use std::thread;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use schema::secret::Password;
 
-use crate::dtcp::{Centre, Denial, Granted, Greeting, LineBuffer, Proof};
+use crate::dtcp::{Centre, Denial, Granted, Greeting, LineBuffer, Proof, Report, answered};
 
 /// A session with a broker: greeting, login, then a ping a minute for as long as the connection lives.
 #[derive(Debug)]
@@ -31,12 +31,7 @@ pub enum Input<'a> {
     /// The broker closed the connection, or it broke.
     Closed,
     /// Tell the broker how full the neighbour table is.
-    Report {
-        /// Entries in the table.
-        neighbours: u32,
-        /// How many it can hold; 0 when that is not known.
-        capacity: u32,
-    },
+    Report(Report),
     /// End the session in order.
     Quit,
 }
@@ -137,13 +132,9 @@ impl Client {
             Input::Received(bytes) => self.receive(now, bytes),
             Input::Timer => self.timer(now),
             Input::Closed => self.end(End::Closed),
-            Input::Report { neighbours, capacity } => {
+            Input::Report(report) => {
                 if matches!(self.state, State::Up { reports: true, .. }) {
-                    self.ask(
-                        now,
-                        Asked::Report,
-                        &format!("report neighbours={neighbours} capacity={capacity}"),
-                    );
+                    self.ask(now, Asked::Report, &report.to_string());
                 }
             }
             Input::Quit => {
@@ -196,15 +187,15 @@ impl Client {
             State::Up { asked, until, reports, .. } => {
                 let question = asked.pop_front();
                 *until = (!asked.is_empty()).then_some(now + ANSWER);
-                let answer = Centre::parse(line);
+                let answer = answered(line);
                 match (question, answer) {
                     (_, Err(None)) => self.end(End::NotDtcp),
                     // An old broker: it does not know our extensions.
                     (Some(Asked::Centre), Err(Some(Denial::InvalidCommand))) => {}
                     (Some(Asked::Report), Err(Some(Denial::InvalidCommand))) => *reports = false,
                     (_, Err(Some(denial))) => self.end(End::Denied(denial)),
-                    (Some(Asked::Centre), Ok(centre)) => {
-                        self.outputs.push_back(Output::Event(Event::Centre(centre)));
+                    (Some(Asked::Centre), Ok(words)) => {
+                        self.outputs.push_back(Output::Event(Event::Centre(Centre::parse(words))));
                     }
                     (_, Ok(_)) => {}
                 }
@@ -388,11 +379,11 @@ mod tests {
     fn an_old_broker_knows_neither_centre_nor_report() {
         let mut bench = Bench::logged_in();
         assert_eq!(bench.line("-ERR invalid command"), []);
-        let report = Input::Report { neighbours: 12, capacity: 1024 };
+        let report = Input::Report(Report { neighbours: 12, capacity: 1024 });
         assert_eq!(bench.input(report), [send("report neighbours=12 capacity=1024")]);
         assert_eq!(bench.line("-ERR invalid command"), []);
         assert_eq!(
-            bench.input(Input::Report { neighbours: 13, capacity: 1024 }),
+            bench.input(Input::Report(Report { neighbours: 13, capacity: 1024 })),
             [],
             "it is not asked again"
         );
@@ -405,7 +396,7 @@ mod tests {
         let outputs = bench.line("+OK sip=[2001:db8:c::5]:5060 dns=2001:db8:c::53");
         let [Output::Event(Event::Centre(centre))] = &outputs[..] else { unreachable!("{outputs:?}") };
         assert_eq!(centre.sip.unwrap().port(), 5060);
-        bench.input(Input::Report { neighbours: 12, capacity: 0 });
+        bench.input(Input::Report(Report { neighbours: 12, capacity: 0 }));
         assert_eq!(bench.line("+OK noted"), []);
     }
 

@@ -21,7 +21,7 @@ use super::site::Site;
 use super::status::{
     Failure, LoginStatus, NeighbourStatus, SiteStatus, Stage, Status, StatusSocket, TunnelStatus,
 };
-use crate::dtcp::{Centre, Granted};
+use crate::dtcp::{Centre, Granted, Report};
 use crate::plane::routes::{RouteError, Routes};
 
 /// Why the agent cannot run.
@@ -303,7 +303,7 @@ impl Agent {
             None => {}
         }
         if step.report {
-            self.sessions.order(Order::Report { neighbours: entries, capacity });
+            self.sessions.order(Order::Report(Report { neighbours: entries, capacity }));
         }
     }
 

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::client::{Client, End, Event, Input, Output};
 use super::dial::{self, DialError, Line};
 use super::settings::Settings;
-use crate::dtcp::Denial;
+use crate::dtcp::{Denial, Report};
 
 /// What comes from the sessions.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) enum News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// Tell the broker how full the neighbour table is.
-    Report { neighbours: u32, capacity: u32 },
+    Report(Report),
     /// The line has another address: begin anew, at once.
     Redial,
     /// Log out and end.
@@ -130,7 +130,7 @@ impl Dialler {
                 order = self.orders.recv() => match order {
                     Some(Order::Quit) | None => return None,
                     Some(Order::Redial) => dialling = Box::pin(dial::dial(&broker)),
-                    Some(Order::Report { .. }) => {}
+                    Some(Order::Report(_)) => {}
                 },
             }
         }
@@ -145,7 +145,7 @@ impl Dialler {
                 order = self.orders.recv() => match order {
                     Some(Order::Quit) | None => return true,
                     Some(Order::Redial) => return false,
-                    Some(Order::Report { .. }) => {}
+                    Some(Order::Report(_)) => {}
                 },
             }
         }
@@ -195,8 +195,8 @@ impl Dialler {
                 },
                 () = timer => client.handle_input(Instant::now(), Input::Timer),
                 order = self.orders.recv() => match order {
-                    Some(Order::Report { neighbours, capacity }) => {
-                        client.handle_input(Instant::now(), Input::Report { neighbours, capacity });
+                    Some(Order::Report(report)) => {
+                        client.handle_input(Instant::now(), Input::Report(report));
                     }
                     Some(Order::Redial) => {
                         next = Next::Redial;

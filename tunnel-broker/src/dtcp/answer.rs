@@ -1,7 +1,7 @@
 //! What a broker's lines mean to a client.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv6Net;
 
@@ -18,15 +18,6 @@ pub struct Granted {
     pub server: Ipv4Addr,
     /// The site's prefix.
     pub prefix: Ipv6Net,
-}
-
-/// Where the platform's services are, as `centre` is answered. Each part may be missing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Centre {
-    /// The SIP centre.
-    pub sip: Option<SocketAddrV6>,
-    /// Recursive DNS servers.
-    pub dns: Vec<Ipv6Addr>,
 }
 
 /// Why a broker says no, as a client can tell from its words.
@@ -84,26 +75,6 @@ impl Granted {
             Some(Granted { client, server, prefix: prefix.trunc() })
         })();
         granted.ok_or(None)
-    }
-}
-
-impl Centre {
-    /// Reads `+OK sip=[2001:db8:c::5]:5060 dns=2001:db8:c::53,2001:db8:c::54`; unknown keys are ignored, and so is what cannot be read.
-    ///
-    /// # Errors
-    /// The broker's refusal; or nothing, when the line cannot be read.
-    pub fn parse(line: &[u8]) -> Result<Centre, Option<Denial>> {
-        let mut centre = Centre::default();
-        for (key, value) in success(line)?.split(' ').filter_map(|word| word.split_once('=')) {
-            match key {
-                "sip" => centre.sip = value.parse().ok(),
-                "dns" => {
-                    centre.dns = value.split(',').filter_map(|one| one.parse().ok()).take(MAX_DNS).collect();
-                }
-                _ => {}
-            }
-        }
-        Ok(centre)
     }
 }
 
@@ -171,8 +142,11 @@ impl fmt::Display for Denial {
     }
 }
 
-/// What stands behind `+OK `; the refusal behind `-ERR `.
-fn success(line: &[u8]) -> Result<&str, Option<Denial>> {
+/// What stands behind `+OK `.
+///
+/// # Errors
+/// The broker's refusal behind `-ERR `; or nothing, when the line is neither.
+pub(crate) fn success(line: &[u8]) -> Result<&str, Option<Denial>> {
     let line = std::str::from_utf8(line).map_err(|_| None)?;
     match (line.strip_prefix("+OK"), line.strip_prefix("-ERR")) {
         (Some(words), _) => Ok(words.trim_start()),
@@ -187,8 +161,6 @@ fn quotable(words: &str) -> String {
 
 /// The longest challenge that is hashed, bytes; the known brokers send 32.
 const MAX_CHALLENGE: usize = 128;
-/// How many DNS servers are passed on.
-const MAX_DNS: usize = 4;
 /// How much of a broker's words is quoted.
 const MAX_QUOTED: usize = 120;
 
@@ -228,20 +200,6 @@ mod tests {
     }
 
     #[test]
-    fn the_centre_is_read_as_far_as_it_is_understood() {
-        let centre = |line: &str| Centre::parse(line.as_bytes()).unwrap();
-        let full = centre("+OK sip=[2001:db8:c::5]:5060 dns=2001:db8:c::53,2001:db8:c::54 ntp=x");
-        assert_eq!(full.sip, Some("[2001:db8:c::5]:5060".parse().unwrap()));
-        assert_eq!(
-            full.dns,
-            ["2001:db8:c::53".parse::<Ipv6Addr>().unwrap(), "2001:db8:c::54".parse().unwrap()]
-        );
-        assert_eq!(centre("+OK"), Centre::default());
-        assert_eq!(centre("+OK sip=nonsense dns=1.2.3.4,::1").dns, [Ipv6Addr::LOCALHOST]);
-        assert_eq!(Centre::parse(b"-ERR invalid command"), Err(Some(Denial::InvalidCommand)));
-    }
-
-    #[test]
     fn each_refusal_of_our_broker_is_understood() {
         let denial =
             |refusal: Refusal| Granted::parse(format!("-ERR {refusal}").as_bytes()).unwrap_err().unwrap();
@@ -268,7 +226,7 @@ mod tests {
         #[test]
         fn no_line_is_too_odd(line in proptest::collection::vec(any::<u8>(), 0..200)) {
             for line in [line.clone(), [b"+OK ", &line[..]].concat(), [b"-ERR ", &line[..]].concat()] {
-                let _ = (Greeting::parse(&line), Granted::parse(&line), Centre::parse(&line));
+                let _ = (Greeting::parse(&line), Granted::parse(&line), success(&line).is_ok());
             }
         }
     }
