@@ -64,18 +64,36 @@ struct IadOptions {
 
 #[derive(Subcommand)]
 enum IadCommand {
+    /// Tell which of the eight steps by which a dorm comes up holds and which fails, and what to do; exit code 1 when one fails
+    Check,
     /// Print what the running agent knows about itself, as JSON
     Status,
 }
 
 /// Runs the agent, or asks it.
-pub(crate) fn run(args: IadArgs, file: Option<&Path>, _json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: IadArgs, file: Option<&Path>, json: bool) -> anyhow::Result<ExitCode> {
     let options = match args.options.with_file(file) {
         Ok(options) => options,
         Err(error) => return Ok(wrong(&error, cli::CONFIG)),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.command {
+        Some(IadCommand::Check) => {
+            let settings = match options.broker {
+                Some(_) => match options.settings() {
+                    Ok(settings) => Some(settings),
+                    Err(error) => return Ok(wrong(&error, cli::USAGE)),
+                },
+                None => None,
+            };
+            let report =
+                runtime.block_on(agent::check::check(settings.as_ref(), &options.status_socket()))?;
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&report)?),
+                false => println!("{report}"),
+            }
+            Ok(if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Some(IadCommand::Status) => {
             let status = runtime.block_on(agent::status::ask(&options.status_socket()))?;
             println!("{}", serde_json::to_string_pretty(&status)?);

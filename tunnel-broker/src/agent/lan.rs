@@ -226,18 +226,7 @@ impl LanPort {
             others: self
                 .others
                 .iter()
-                .map(|(source, (said, seen))| OtherRouter {
-                    address: *source,
-                    mac: said.mac.map(hex_mac),
-                    routes: said.router_lifetime > Duration::ZERO,
-                    prefixes: said
-                        .prefixes
-                        .iter()
-                        .filter(|it| !it.preferred.is_zero())
-                        .map(|it| it.prefix)
-                        .collect(),
-                    heard: ago(*seen),
-                })
+                .map(|(source, (said, seen))| OtherRouter::new(*source, said, ago(*seen)))
                 .collect(),
             fault: self.fault.clone(),
         }
@@ -279,10 +268,6 @@ impl Drop for Open {
 /// The box's own address on a LAN: the first one behind the subnet-router anycast address.
 pub(super) fn router_address(subnet: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from_bits(subnet.network().to_bits() | 1)
-}
-
-fn hex_mac(mac: [u8; 6]) -> String {
-    mac.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 /// How many other routers are kept in mind.

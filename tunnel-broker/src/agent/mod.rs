@@ -10,6 +10,7 @@
 
 mod advert;
 mod backoff;
+pub mod check;
 mod client;
 mod dial;
 mod kernel;

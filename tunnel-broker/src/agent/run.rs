@@ -331,6 +331,7 @@ impl Agent {
             site: self.site.standing().map(|standing| SiteStatus {
                 prefix: standing.prefix,
                 server: standing.outer.client,
+                local: standing.outer.server,
                 seen_as: standing.seen_as,
                 behind_nat: standing.is_behind_nat(),
                 routes: self.site.routes(now),
@@ -377,7 +378,7 @@ impl Login {
 }
 
 /// Which of our addresses a packet to `remote` would leave from now.
-fn outgoing_address(remote: SocketAddrV4) -> Option<Ipv4Addr> {
+pub(super) fn outgoing_address(remote: SocketAddrV4) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // Nothing is sent: this only asks for the route.
     socket.connect(remote).ok()?;

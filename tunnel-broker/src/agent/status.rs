@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::advert::Advertisement;
 use super::neighbours::{Fill, Level};
 
 /// How the agent is. Times are seconds before now.
@@ -76,6 +77,18 @@ pub enum Stage {
     LoggedIn,
 }
 
+impl Stage {
+    /// What is missing after this stage, for an installer.
+    pub fn shortfall(self) -> &'static str {
+        match self {
+            Stage::Dialling => "the broker cannot be reached",
+            Stage::Connected => "something answers, but not as a broker does",
+            Stage::Greeted => "the broker was reached, but does not let us in",
+            Stage::LoggedIn => "the session ended",
+        }
+    }
+}
+
 /// What went wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -94,6 +107,8 @@ pub struct SiteStatus {
     pub prefix: Ipv6Net,
     /// The tunnel server.
     pub server: Ipv4Addr,
+    /// Our end of the tunnel.
+    pub local: Ipv4Addr,
     /// Our address as the broker sees it.
     pub seen_as: Ipv4Addr,
     /// Whether something between us and the broker changes addresses.
@@ -173,6 +188,18 @@ pub struct OtherRouter {
     pub prefixes: Vec<Ipv6Net>,
     /// When it was last heard.
     pub heard: u64,
+}
+
+impl OtherRouter {
+    pub(super) fn new(address: Ipv6Addr, said: &Advertisement, heard: u64) -> OtherRouter {
+        OtherRouter {
+            address,
+            mac: said.mac.map(|mac| mac.map(|octet| format!("{octet:02x}")).join(":")),
+            routes: !said.router_lifetime.is_zero(),
+            prefixes: said.prefixes.iter().filter(|it| !it.preferred.is_zero()).map(|it| it.prefix).collect(),
+            heard,
+        }
+    }
 }
 
 /// The neighbour table.

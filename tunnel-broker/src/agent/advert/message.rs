@@ -168,6 +168,8 @@ fn seconds(time: Duration) -> [u8; 4] {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
+/// A solicitation without options, its checksum left to the kernel.
+pub(super) const SOLICITATION: [u8; 8] = [TYPE_SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
 pub(super) const TYPE_SOLICITATION: u8 = 133;
 pub(super) const TYPE_ADVERTISEMENT: u8 = 134;
 const SOLICITATION_LEN: usize = 8;

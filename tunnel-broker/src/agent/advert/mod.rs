@@ -1,6 +1,6 @@
 //! Router advertisements (RFC 4861, RFC 4862, RFC 8106): what the phones make their addresses from.
 //!
-//! In plain code, because the libraries that were looked at either send nothing themselves or drive a whole interface.
+//! In plain code: two message formats and a timer, which no library of Rust offered as a part of its own.
 
 mod message;
 mod schedule;

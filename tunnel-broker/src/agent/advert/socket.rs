@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::message::{Advertisement, Message, TYPE_ADVERTISEMENT, TYPE_SOLICITATION};
+use super::message::{Advertisement, Message, SOLICITATION, TYPE_ADVERTISEMENT, TYPE_SOLICITATION};
 
 /// Sends and receives advertisements and solicitations on one interface.
 #[derive(Debug)]
@@ -61,6 +61,13 @@ impl AdvertSocket {
     pub(crate) fn send(&self, advertisement: &Advertisement) -> io::Result<()> {
         let bytes = Advertisement { mac: self.mac, ..advertisement.clone() }.to_bytes();
         self.socket.try_send_to(&bytes, SocketAddrV6::new(ALL_NODES, 0, 0, self.interface).into())?;
+        Ok(())
+    }
+
+    /// Asks all routers of the LAN for their advertisements (RFC 4861 §4.1).
+    pub(crate) fn solicit(&self) -> io::Result<()> {
+        let to = SocketAddrV6::new(ALL_ROUTERS, 0, 0, self.interface);
+        self.socket.try_send_to(&SOLICITATION, to.into())?;
         Ok(())
     }
 
