@@ -21,5 +21,6 @@ pub mod socket;
 mod stream;
 pub mod telemetry;
 pub mod timers;
+pub mod trace;
 pub mod worker;
 pub mod world;

@@ -6,6 +6,7 @@
 mod account;
 mod call;
 mod device;
+mod ladder;
 mod line;
 mod node;
 mod number;
@@ -150,6 +151,21 @@ pub(crate) enum OperationError {
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
     Seal(#[from] SecretError),
+    /// What only a running node knows was asked of the store.
+    #[error(
+        "no node runs here, and only a running one remembers messages: start it, or ask on the machine that carried the call"
+    )]
+    NotLive,
+    /// The messages are no longer remembered.
+    #[error(
+        "the messages of call {id:?} are not remembered here: node {node:?} carried it; [trace] memory_mib sets how many are kept"
+    )]
+    Forgotten {
+        /// The call.
+        id: String,
+        /// Who carried it.
+        node: String,
+    },
     /// The store took the change and did not say what it wrote.
     #[error("the store gave no row back")]
     NoRow,

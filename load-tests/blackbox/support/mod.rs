@@ -5,6 +5,7 @@ mod kamailio;
 mod lossy;
 mod node;
 mod phone;
+pub(crate) mod raw;
 mod sipp;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ pub(crate) use kamailio::Kamailio;
 pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
+pub(crate) use raw::Raw;
 pub(crate) use sipp::{Running, Sipp, Trace};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.

@@ -23,6 +23,7 @@ use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
 use crate::timers::Timers;
+use crate::trace::{Recorder, Way};
 use crate::world::{Answered, Reply, World};
 
 /// What a driver is made from.
@@ -65,6 +66,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
     mask: Mask,
+    recorder: Recorder,
 }
 
 struct Udp {
@@ -119,6 +121,7 @@ where
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
+            recorder: config.trace.recorder(&config.role, worker),
         })
     }
 
@@ -241,6 +244,9 @@ where
 
     /// The law of [`Core`]: one input, then every output, then the next input. No other place gives a core its input.
     fn step(&mut self, input: Input<C::Answer>) {
+        if let Input::Received { flow, bytes } = &input {
+            self.recorder.record(Way::Received, flow, bytes);
+        }
         self.core.handle_input(now(), input);
         self.drain();
     }
@@ -248,7 +254,10 @@ where
     fn drain(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Transmit(transmit) => {
+                    self.recorder.record(Way::Sent, &transmit.flow, &transmit.bytes);
+                    self.transmit(transmit);
+                }
                 Output::SetTimer(id, at) => self.timers.set(id, at),
                 Output::Ask(token, question) => {
                     self.unanswered += 1;
