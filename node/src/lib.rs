@@ -23,5 +23,6 @@ pub mod socket;
 mod stream;
 pub mod telemetry;
 pub mod timers;
+pub mod trace;
 pub mod worker;
 pub mod world;

@@ -10,6 +10,7 @@
 //! DTCP has no encryption and proves only the client to the broker. Where the line between them is not trusted, the same
 //! words are spoken inside TLS.
 
+pub mod agent;
 pub mod broker;
 pub mod control;
 pub mod dtcp;

@@ -24,6 +24,7 @@ use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
 use crate::timers::Timers;
+use crate::trace::{Recorder, Way};
 use crate::world::{Answered, Reply, World};
 
 /// What a driver is made from.
@@ -66,6 +67,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
     mask: Mask,
+    recorder: Recorder,
 }
 
 struct Udp {
@@ -120,6 +122,7 @@ where
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
+            recorder: config.trace.recorder(&config.role, worker),
         })
     }
 
@@ -242,6 +245,9 @@ where
 
     /// The law of [`Core`]: one input, then every output, then the next input. No other place gives a core its input.
     fn step(&mut self, input: Input<C::Answer>) {
+        if let Input::Received { flow, bytes } = &input {
+            self.recorder.record(Way::Received, flow, bytes);
+        }
         self.core.handle_input(now(), input);
         self.drain();
     }
@@ -249,7 +255,10 @@ where
     fn drain(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Transmit(transmit) => {
+                    self.recorder.record(Way::Sent, &transmit.flow, &transmit.bytes);
+                    self.transmit(transmit);
+                }
                 Output::SetTimer(id, at) => self.timers.set(id, at),
                 Output::Ask(token, question) => {
                     self.unanswered += 1;

@@ -22,6 +22,7 @@ use crate::slots::ConnectionSlots;
 use crate::socket::{self, BindError, WorkerSockets};
 use crate::stream::Remotes;
 use crate::telemetry::Mask;
+use crate::trace::Trace;
 use crate::world::World;
 
 /// How the workers of one role are set up.
@@ -44,6 +45,8 @@ pub struct WorkersConfig {
     pub linger: Duration,
     /// What log lines hide.
     pub mask: Mask,
+    /// Where messages are remembered.
+    pub trace: Trace,
 }
 
 impl WorkersConfig {
@@ -58,6 +61,7 @@ impl WorkersConfig {
             handover_queue: 4096,
             linger: Duration::ZERO,
             mask: Mask::default(),
+            trace: Trace::default(),
         }
     }
 }

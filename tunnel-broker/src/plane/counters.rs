@@ -13,6 +13,8 @@ pub struct PlaneCounters {
     pub relay: Counters,
     /// The packets that passed and that the system did not take.
     pub send: SendCounters,
+    /// Packets from the IPv4 side that were lost because they came faster than they were looked at.
+    pub overflows: u64,
     /// Tunnels there are now.
     pub tunnels: usize,
 }

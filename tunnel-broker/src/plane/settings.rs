@@ -41,6 +41,6 @@ impl PlaneSettings {
     }
 
     pub(super) fn relay(&self) -> Settings {
-        Settings::new(self.address, self.own.clone())
+        Settings { clamp_mss: self.clamp_mss, ..Settings::new(self.address, self.own.clone()) }
     }
 }

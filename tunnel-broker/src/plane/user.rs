@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -11,7 +12,7 @@ use socket2::Socket;
 use tun_rs::SyncDevice;
 
 use super::counters::SendErrors;
-use super::{DataPlane, PlaneCounters, PlaneError, PlaneSettings, device, inward, outward, socket};
+use super::{DataPlane, PlaneCounters, PlaneError, PlaneSettings, device, inward, mmsg, outward, socket};
 use crate::lease::{Grant, Outer, TunnelId};
 use crate::tunnel::{MIN_MTU, Relay, Table, Traffic};
 
@@ -21,8 +22,6 @@ use crate::tunnel::{MIN_MTU, Relay, Table, Traffic};
 pub struct UserPlane {
     shared: Arc<Shared>,
     name: String,
-    mtu: u16,
-    waker: Waker,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -32,6 +31,9 @@ pub(super) struct Shared {
     pub(super) errors: SendErrors,
     pub(super) device: SyncDevice,
     pub(super) socket: Socket,
+    pub(super) mtu: u16,
+    fragment_id: AtomicU16,
+    waker: Waker,
     stopping: AtomicBool,
 }
 
@@ -47,17 +49,18 @@ impl UserPlane {
         }
         let socket = socket::open(settings.local)?;
         let device = device::open(&settings.device, settings.mtu)?;
-        let relay = Relay::new(settings.relay(), Table::new(settings.capacity));
+        let (poll, waker) = outward::poll(&device).map_err(|source| PlaneError::Thread { source })?;
         let shared = Arc::new(Shared {
-            relay: Mutex::new(relay),
+            relay: Mutex::new(Relay::new(settings.relay(), Table::new(settings.capacity))),
             errors: SendErrors::default(),
             device,
             socket,
+            mtu: settings.mtu,
+            fragment_id: AtomicU16::new(1),
+            waker,
             stopping: AtomicBool::new(false),
         });
-        let (poll, waker) = outward::poll(&shared.device).map_err(|source| PlaneError::Thread { source })?;
-        let mut plane =
-            UserPlane { shared, name: settings.device, mtu: settings.mtu, waker, threads: Vec::new() };
+        let mut plane = UserPlane { shared, name: settings.device, threads: Vec::new() };
         let shared = plane.shared.clone();
         plane.spawn("tunnel-out", move || outward::run(&shared, poll))?;
         let shared = plane.shared.clone();
@@ -70,16 +73,23 @@ impl UserPlane {
         &self.name
     }
 
+    /// Whether packets are carried. When somebody removes the device under a plane it stops, logs why, and says so here; the way
+    /// out is to start another.
+    pub fn is_running(&self) -> bool {
+        !self.shared.is_stopping()
+    }
+
     fn spawn(
         &mut self,
         name: &str,
         run: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> Result<(), PlaneError> {
-        let device = self.name.clone();
+        let (device, shared) = (self.name.clone(), self.shared.clone());
         let run = move || {
             if let Err(error) = run() {
                 tracing::error!(device, %error, "the tunnel plane stopped: its device or its socket is gone");
             }
+            shared.stop();
         };
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
         self.threads.push(thread.map_err(|source| PlaneError::Thread { source })?);
@@ -89,7 +99,7 @@ impl UserPlane {
 
 impl DataPlane for UserPlane {
     fn add(&self, tunnel: TunnelId, outer: Outer, grant: Grant) -> Result<(), PlaneError> {
-        Ok(self.shared.relay().table_mut().add(tunnel, outer, grant, self.mtu)?)
+        Ok(self.shared.relay().table_mut().add(tunnel, outer, grant, self.shared.mtu)?)
     }
 
     fn move_to(&self, tunnel: TunnelId, outer: Outer) -> Result<(), PlaneError> {
@@ -106,6 +116,7 @@ impl DataPlane for UserPlane {
         PlaneCounters {
             relay: relay.counters().clone(),
             send: self.shared.errors.snapshot(),
+            overflows: mmsg::overflows(self.shared.socket.as_fd()).unwrap_or_default().into(),
             tunnels: relay.table().len(),
         }
     }
@@ -117,10 +128,7 @@ impl DataPlane for UserPlane {
 
 impl Drop for UserPlane {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        let _ = self.waker.wake();
-        // The socket is not connected, and says so; whoever waits for it wakes up all the same.
-        let _ = self.shared.socket.shutdown(Shutdown::Both);
+        self.shared.stop();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -131,6 +139,25 @@ impl Shared {
     /// The relay, for one batch or one call.
     pub(super) fn relay(&self) -> MutexGuard<'_, Relay> {
         self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a packet to the inside.
+    pub(super) fn to_inside(&self, packet: &[u8]) {
+        if self.device.send(packet).is_err() {
+            self.errors.inside();
+        }
+    }
+
+    /// An identification for an IPv4 packet in fragments; never zero.
+    pub(super) fn next_id(&self) -> u16 {
+        self.fragment_id.fetch_add(1, Ordering::Relaxed).max(1)
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let _ = self.waker.wake();
+        // The system says that the socket is not connected, and wakes up who waits for it all the same.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
