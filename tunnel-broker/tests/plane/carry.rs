@@ -48,6 +48,7 @@ fn download(centre: &Centre, site: &Site, data: &[u8]) -> Vec<u8> {
         site.namespace.run(move || TcpStream::connect_timeout(&address, PATIENCE).expect("a connection"));
     phone.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut core = listener.accept().unwrap().0;
+    core.set_write_timeout(Some(PATIENCE)).unwrap();
     let mut got = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(move || core.write_all(data).unwrap());
