@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A network namespace, with a thread in it.
-pub struct Namespace {
+pub(crate) struct Namespace {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     /// The thread's id, by which `ip` finds the namespace.
@@ -19,7 +19,7 @@ pub struct Namespace {
 
 impl Namespace {
     /// A fresh one, with its loopback interface up.
-    pub fn new() -> Namespace {
+    pub(crate) fn new() -> Namespace {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (told, ids) = mpsc::channel();
         let thread = thread::spawn(move || {
@@ -34,7 +34,7 @@ impl Namespace {
     }
 
     /// Runs something inside. Sockets and planes that are made there stay there, wherever they are used.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (told, results) = mpsc::channel();
         let job: Job = Box::new(move || drop(told.send(job())));
         self.jobs.as_ref().expect("a running thread").send(job).expect("a running thread");
@@ -42,7 +42,7 @@ impl Namespace {
     }
 
     /// Runs a program inside.
-    pub fn command(&self, line: &str) {
+    pub(crate) fn command(&self, line: &str) {
         let owned = line.to_owned();
         let output = self.run(move || {
             let mut words = owned.split(' ');
@@ -55,12 +55,12 @@ impl Namespace {
     }
 
     /// Runs `ip` inside.
-    pub fn ip(&self, words: &str) {
+    pub(crate) fn ip(&self, words: &str) {
         self.command(&format!("ip {words}"));
     }
 
     /// Lays a cable to another namespace; its ends have these names.
-    pub fn join(&self, name: &str, other: &Namespace, other_name: &str) {
+    pub(crate) fn join(&self, name: &str, other: &Namespace, other_name: &str) {
         self.ip(&format!("link add {name} type veth peer name {other_name} netns {}", other.id));
         self.ip(&format!("link set {name} up"));
         other.ip(&format!("link set {other_name} up"));
@@ -77,7 +77,7 @@ impl Drop for Namespace {
 }
 
 /// Whether namespaces can be made here. Under `CI=true` they must.
-pub fn is_possible() -> bool {
+pub(crate) fn is_possible() -> bool {
     let possible = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap_or(false)
         && std::path::Path::new("/dev/net/tun").exists();
     assert!(possible || std::env::var("CI").as_deref() != Ok("true"), "tests of the data plane need root");
