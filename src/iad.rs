@@ -86,8 +86,9 @@ pub(crate) fn run(args: IadArgs, file: Option<&Path>, json: bool) -> anyhow::Res
                 },
                 None => None,
             };
-            let report =
-                runtime.block_on(agent::check::check(settings.as_ref(), &options.status_socket()))?;
+            let report = runtime
+                .block_on(agent::check::check(settings.as_ref(), &options.status_socket()))
+                .map_err(told)?;
             match json {
                 true => println!("{}", serde_json::to_string_pretty(&report)?),
                 false => println!("{report}"),
@@ -95,7 +96,7 @@ pub(crate) fn run(args: IadArgs, file: Option<&Path>, json: bool) -> anyhow::Res
             Ok(if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Some(IadCommand::Status) => {
-            let status = runtime.block_on(agent::status::ask(&options.status_socket()))?;
+            let status = runtime.block_on(agent::status::ask(&options.status_socket())).map_err(told)?;
             println!("{}", serde_json::to_string_pretty(&status)?);
             Ok(ExitCode::SUCCESS)
         }
@@ -116,7 +117,7 @@ pub(crate) fn run(args: IadArgs, file: Option<&Path>, json: bool) -> anyhow::Res
                         _ = interrupt.recv() => {}
                     }
                 };
-                agent::run(settings, stop).await?;
+                agent::run(settings, stop).await.map_err(told)?;
                 anyhow::Ok(())
             })?;
             drop(logs);
@@ -200,6 +201,11 @@ impl IadOptions {
         ensure!(!password.is_empty(), "the password is empty");
         Ok(Password::new(password))
     }
+}
+
+/// An error whose causes stand in its text already.
+fn told(error: impl std::error::Error + 'static) -> anyhow::Error {
+    anyhow::anyhow!(agent::in_full(&error))
 }
 
 fn wrong(error: &anyhow::Error, code: u8) -> ExitCode {

@@ -6,21 +6,26 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dorm_provisioning::identity;
+use futures_util::FutureExt;
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::client::{End, Event};
+use super::in_full;
 use super::kernel::{Kernel, KernelError, Neighbour};
 use super::lan::{Heard, LanPort, Wanted, router_address};
 use super::neighbours::{Fill, FillWatch, Level, kernel_capacity, kernel_overflows};
 use super::raised::Raised;
 use super::session::{News, Order, Sessions};
 use super::settings::{BadSetting, Settings};
+use super::sip_watch::SipWatch;
 use super::site::Site;
 use super::status::{
-    Failure, LoginStatus, NeighbourStatus, SiteStatus, Stage, Status, StatusSocket, TunnelStatus,
+    Failure, LoginStatus, NeighbourStatus, PhoneStatus, SiteStatus, Stage, Status, StatusSocket, TunnelStatus,
 };
+use super::tap::{MAX_BYTES, Tap};
 use crate::dtcp::{Centre, Granted, Report};
 use crate::plane::routes::{RouteError, Routes};
 
@@ -88,6 +93,9 @@ struct Agent {
     overflows: Option<u64>,
     neighbours: Vec<Neighbour>,
     centre: Centre,
+    sip: SipWatch,
+    /// The look into the tunnel, and the device and port that it is for.
+    tap: Option<(Tap, (u32, u16))>,
     login: Login,
 }
 
@@ -122,6 +130,8 @@ impl Agent {
             overflows: kernel_overflows(),
             neighbours: Vec::new(),
             centre: Centre::default(),
+            sip: SipWatch::default(),
+            tap: None,
             login: Login { stage: Stage::Dialling, since: now, ends: None, failure: None, logins: 0 },
             settings,
         })
@@ -130,6 +140,7 @@ impl Agent {
     async fn work(&mut self, mut status: StatusSocket, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.kernel.changes();
+        let mut bytes = [0; MAX_BYTES];
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -142,6 +153,11 @@ impl Agent {
                         lan.heard(Instant::now(), source, message);
                     }
                 }
+                packet = tapped(self.tap.as_ref(), &mut bytes) => match packet {
+                    Ok(packet) => self.sip.see(Instant::now(), packet),
+                    // The device is gone: the next look opens another one.
+                    Err(_) => self.tap = None,
+                },
                 () = until(advert) => {
                     let now = Instant::now();
                     self.lans.iter_mut().for_each(|lan| lan.send_due(now));
@@ -156,6 +172,7 @@ impl Agent {
                 }
                 Some(reply) = status.questions.recv() => {
                     self.look_at_neighbours().await;
+                    self.see_what_waits(&mut bytes);
                     let _ = reply.send(self.status());
                 }
             }
@@ -173,6 +190,7 @@ impl Agent {
             News::Event(Event::Greeted) => self.login.reach(Stage::Greeted),
             News::Event(Event::Granted(granted)) => self.granted(granted).await,
             News::Event(Event::Centre(centre)) => {
+                self.sip.set_centre(centre.sip);
                 self.centre = centre;
                 self.reconcile().await;
             }
@@ -250,7 +268,7 @@ impl Agent {
             let address = identity::vlan_prefix(standing.prefix, first).map(router_address);
             let address = address.unwrap_or(standing.prefix.network());
             let raised = Raised::raise(standing, address, self.settings.mtu);
-            let fault = raised.as_ref().err().map(ToString::to_string);
+            let fault = raised.as_ref().err().map(|error| in_full(error));
             if let Some(words) = fault.as_deref().filter(|words| self.tunnel_fault.as_deref() != Some(*words))
             {
                 tracing::error!("the tunnel cannot be raised: {words}");
@@ -267,6 +285,7 @@ impl Agent {
             raised.route(&self.routes).await;
             self.site.heard(now, raised.traffic().packets_in);
         }
+        self.tap_sip();
         let wanted = Wanted {
             prefix: standing.map(|standing| standing.prefix),
             routes: self.site.routes(now),
@@ -275,6 +294,30 @@ impl Agent {
         };
         for lan in &mut self.lans {
             lan.reconcile(now, &self.kernel, &wanted).await;
+        }
+    }
+
+    /// Looks at the centre's SIP as it comes out of the tunnel. Without that, the agent does everything else all the same.
+    fn tap_sip(&mut self) {
+        let device = self.raised.as_ref().and_then(|raised| if_nametoindex(raised.device()).ok());
+        let wanted = device.zip(self.sip.port());
+        if self.tap.as_ref().map(|(_, present)| *present) == wanted {
+            return;
+        }
+        self.tap = wanted.and_then(|(device, port)| match Tap::open(device, port) {
+            Ok(tap) => Some((tap, (device, port))),
+            Err(error) => {
+                tracing::debug!(%error, "what comes out of the tunnel cannot be looked at");
+                None
+            }
+        });
+    }
+
+    /// Takes what the tap holds already, so that an answer is as fresh as it can be.
+    fn see_what_waits(&mut self, bytes: &mut [u8; MAX_BYTES]) {
+        let Some((tap, _)) = &self.tap else { return };
+        while let Some(Ok(packet)) = tap.receive(bytes).now_or_never() {
+            self.sip.see(Instant::now(), packet);
         }
     }
 
@@ -346,7 +389,7 @@ impl Agent {
                     packets_out: traffic.packets_out,
                     dropped: traffic.dropped,
                     heard: self.site.last_heard().map(ago),
-                    fault: raised.fault().map(ToString::to_string),
+                    fault: raised.fault().map(|error| in_full(error)),
                 }
             }),
             tunnel_fault: self.tunnel_fault.clone(),
@@ -355,6 +398,10 @@ impl Agent {
             neighbours: self.fill.last().map(|fill| NeighbourStatus { fill, level: fill.level() }),
             sip: self.centre.sip,
             dns: self.centre.dns.clone(),
+            phones: self.tap.as_ref().map(|_| {
+                let (calls, last_call) = self.sip.calls();
+                PhoneStatus { registered: self.sip.registered(now), calls, last_call: last_call.map(ago) }
+            }),
         }
     }
 }
@@ -396,6 +443,13 @@ fn forward() -> Result<(), String> {
         return Ok(());
     }
     std::fs::write(FORWARDING, "1").map_err(|error| format!("{FORWARDING} cannot be set to 1: {error}"))
+}
+
+async fn tapped<'a>(tap: Option<&(Tap, (u32, u16))>, bytes: &'a mut [u8; MAX_BYTES]) -> io::Result<&'a [u8]> {
+    match tap {
+        Some((tap, _)) => tap.receive(bytes).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn until(deadline: Option<Instant>) {

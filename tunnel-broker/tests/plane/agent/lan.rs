@@ -60,7 +60,8 @@ fn solicitations_are_answered() {
                 let left = PATIENCE.checked_sub(started.elapsed()).expect("three answers in time");
                 socket.set_read_timeout(Some(left)).unwrap();
                 let mut bytes = [0; 1500];
-                (&socket).read(&mut bytes).expect("an advertisement in time");
+                let len = (&socket).read(&mut bytes).expect("an advertisement in time");
+                assert!(len > 0);
                 kind = bytes[0];
             }
         }
