@@ -181,10 +181,10 @@ impl LanPort {
     /// Tells the phones that the prefix ends, and takes the address away.
     pub(super) async fn end(&mut self, kernel: &Kernel) {
         self.farewell();
-        if let Some((index, address)) = self.assigned.take() {
-            if let Err(error) = kernel.remove_address(index, address, 64).await {
-                tracing::warn!(interface = self.lan.interface, %error, "the address stays");
-            }
+        if let Some((index, address)) = self.assigned.take()
+            && let Err(error) = kernel.remove_address(index, address, 64).await
+        {
+            tracing::warn!(interface = self.lan.interface, %error, "the address stays");
         }
     }
 

@@ -155,6 +155,7 @@ impl Agent {
                     self.look_at_neighbours().await;
                 }
                 Some(reply) = status.questions.recv() => {
+                    self.look_at_neighbours().await;
                     let _ = reply.send(self.status());
                 }
             }
@@ -258,10 +259,10 @@ impl Agent {
             self.raised = raised.ok();
         }
         if let Some(raised) = &mut self.raised {
-            if let Some(standing) = standing.filter(|standing| *standing != raised.standing()) {
-                if let Err(error) = raised.move_to(standing) {
-                    tracing::error!(%error, "the tunnel cannot be moved");
-                }
+            if let Some(standing) = standing.filter(|standing| *standing != raised.standing())
+                && let Err(error) = raised.move_to(standing)
+            {
+                tracing::error!(%error, "the tunnel cannot be moved");
             }
             raised.route(&self.routes).await;
             self.site.heard(now, raised.traffic().packets_in);

@@ -1,5 +1,7 @@
-//! The data plane for real: TUN devices and raw sockets in network namespaces that each test makes for itself. Needs root.
+//! The data plane and the agent for real: TUN devices and raw sockets in network namespaces that each test makes for itself. Needs
+//! root.
 
+mod agent;
 mod carry;
 mod namespace;
 mod packet;

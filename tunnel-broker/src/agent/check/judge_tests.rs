@@ -199,14 +199,15 @@ fn a_tunnel_that_cannot_be_raised_says_why() {
 
 #[test]
 fn each_trouble_of_a_lan_has_its_own_words() {
-    let broken: [(&dyn Fn(&mut LanStatus), &str); 7] = [
-        (&|lan| lan.exists = false, "no such interface"),
-        (&|lan| lan.up = false, "switched off"),
-        (&|lan| lan.carrier = false, "no cable"),
-        (&|lan| lan.address_state = Some(AddressState::Duplicate), "another box"),
-        (&|lan| lan.fault = Some("the kernel's words".into()), "the kernel's words"),
-        (&|lan| lan.advertised = None, "not come round"),
-        (&|lan| lan.address = None, "not come round"),
+    type BreakIt = fn(&mut LanStatus);
+    let broken: [(BreakIt, &str); 7] = [
+        (|lan| lan.exists = false, "no such interface"),
+        (|lan| lan.up = false, "switched off"),
+        (|lan| lan.carrier = false, "no cable"),
+        (|lan| lan.address_state = Some(AddressState::Duplicate), "another box"),
+        (|lan| lan.fault = Some("the kernel's words".into()), "the kernel's words"),
+        (|lan| lan.advertised = None, "not come round"),
+        (|lan| lan.address = None, "not come round"),
     ];
     for (break_it, words) in broken {
         let mut evidence = sound();
