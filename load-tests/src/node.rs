@@ -361,6 +361,11 @@ impl Credentials {
 }
 
 impl Metrics {
+    /// What `/metrics` answered, HTTP headers and all.
+    pub(crate) fn new(text: String) -> Metrics {
+        Metrics(text)
+    }
+
     /// The sum of a metric over all its labels; 0 when there is none.
     pub fn sum(&self, name: &str) -> f64 {
         let of = |line: &str| {

@@ -102,6 +102,8 @@ pub struct MediaReport {
     pub delay_ms: f64,
     /// Round trip in ms from RTCP (RFC 3550 §6.4.1), if a report came back.
     pub round_trip_ms: Option<f64>,
+    /// The longest time between two packets that came, ms: what a hearer takes for a dropped call.
+    pub longest_gap_ms: f64,
     /// RTCP compound packets sent.
     pub rtcp_sent: u64,
     /// RTCP compound packets received.
