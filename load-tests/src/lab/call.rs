@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use user_agent::{Call, CallOptions, CallPhase, DirectionReport, MediaOptions, MediaReport};
 
 use super::error::LabError;
@@ -19,7 +19,7 @@ pub struct LabCall {
 }
 
 /// What came of a call.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallReport {
     /// Who called.
     pub from: String,

@@ -47,7 +47,7 @@ pub struct Station {
     shared: Arc<Shared>,
     state: watch::Receiver<PhoneState>,
     stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +61,19 @@ struct Shared {
 enum Agent {
     Phone(Phone),
     Gateway(Gateway),
+}
+
+impl PhoneState {
+    /// In words.
+    pub fn describe(&self) -> String {
+        match (&self.address, &self.trouble) {
+            (None, None) => "no IPv6 address: no router advertises a prefix to it".to_owned(),
+            (None, Some(trouble)) => trouble.clone(),
+            (Some(address), _) if self.registered => format!("{address}, registered"),
+            (Some(address), Some(trouble)) => format!("{address}: {trouble}"),
+            (Some(address), None) => format!("{address}: its REGISTER is not answered"),
+        }
+    }
 }
 
 impl Station {
@@ -149,7 +162,7 @@ impl Station {
                 state_sender.send_modify(|state| state.trouble = Some(error.to_string()));
             }
         });
-        let thread = Some(thread.map_err(LabError::io(what))?);
+        let thread = Mutex::new(Some(thread.map_err(LabError::io(what))?));
         Ok(Station { label: label.to_owned(), shared, state, stop, thread })
     }
 
@@ -189,6 +202,15 @@ impl Station {
         }
     }
 
+    /// Switches it off without a word to anybody; its thread has left the namespace then.
+    pub fn switch_off(&self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = lock(&self.thread).take() {
+            // One that panicked is off, too.
+            let _ = thread.join();
+        }
+    }
+
     /// The calls that came in, at most the latest 64, the newest last.
     pub fn taken(&self) -> Vec<Arc<Call>> {
         lock(&self.shared.taken).iter().cloned().collect()
@@ -197,11 +219,7 @@ impl Station {
 
 impl Drop for Station {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            // It panicked: the test that used it has seen so.
-            let _ = thread.join();
-        }
+        self.switch_off();
     }
 }
 
@@ -284,7 +302,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Where an address of the family of `like` listens for SIP.
-pub fn sip(ip: impl Into<IpAddr>) -> SocketAddr {
+pub(super) fn sip(ip: impl Into<IpAddr>) -> SocketAddr {
     SocketAddr::new(ip.into(), SIP_PORT)
 }
 

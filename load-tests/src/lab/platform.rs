@@ -41,7 +41,8 @@ impl Node {
         environment: &[(String, String)],
     ) -> Result<Node, LabError> {
         let config = format!(
-            "[node]\nname = \"{name}\"\nadmin_listen = \"{ADMIN}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\nworkers = 2\n{sections}",
+            "[node]\nname = \"{name}\"\nadmin_listen = \"{ADMIN}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
+             workers = 2\n{sections}",
             folder.join(SOCKET).display(),
             folder.display(),
         );
@@ -89,9 +90,14 @@ impl Node {
         Ok(())
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The process, while it runs.
-    pub fn process(&mut self) -> Option<&mut Program> {
-        self.process.as_mut()
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Program::pid)
     }
 
     /// Stops the process in order.

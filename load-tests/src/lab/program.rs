@@ -62,9 +62,7 @@ impl Program {
 
     /// The last lines of that.
     pub fn tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines.get(lines.len().saturating_sub(TAIL)..).unwrap_or_default().join("\n")
+        tail(&self.log(), TAIL)
     }
 
     /// How it ended, if it did.
@@ -116,6 +114,12 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The last lines of a log.
+pub(super) fn tail(log: &str, count: usize) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
 }
 
 /// Asks again and again until there is an answer, or the time is over.

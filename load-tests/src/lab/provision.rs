@@ -12,7 +12,9 @@ use super::platform::Node;
 pub struct Provisioned {
     /// Its prefix, like `2001:db8:8000::/48`.
     pub prefix: String,
-    /// The password of its DTCP account.
+    /// The name of its DTCP account.
+    pub account: String,
+    /// The password of that.
     pub password: String,
     /// What its phones register with, in their order.
     pub phones: Vec<Credentials>,
@@ -22,7 +24,7 @@ pub struct Provisioned {
 ///
 /// # Errors
 /// With the first operation that the platform refuses.
-pub fn enter(plan: &Plan, centre: &Node) -> Result<Vec<Provisioned>, LabError> {
+pub(super) fn enter(plan: &Plan, centre: &Node) -> Result<Vec<Provisioned>, LabError> {
     centre.cli(&["pool", "set", POOL])?;
     centre.cli(&["region", "add", REGION])?;
     let gateway = format!("udp:{}", sip(GATEWAY));
@@ -35,9 +37,12 @@ fn enter_dorm(dorm: &Dorm, centre: &Node) -> Result<Provisioned, LabError> {
     let (name, code, domain) = (format!("Dorm {}", dorm.number), dorm.code(), dorm.domain());
     let words = ["site", "add", "--name", &name, "--code", &code, "--domain", &domain, "--region", REGION];
     let prefix = text(&centre.cli(&words)?, "prefix")?;
+    let account = dorm.account();
+    let item = centre.cli(&["account", "add", "--site", &code, "--name", &account])?;
+    let password = text(&item, "password")?;
     let phones = dorm.phones.iter().map(|phone| enter_phone(phone, &code, &domain, centre));
     let phones = phones.collect::<Result<_, _>>()?;
-    Ok(Provisioned { prefix, password: String::new(), phones })
+    Ok(Provisioned { prefix, account, password, phones })
 }
 
 fn enter_phone(phone: &PhonePlan, code: &str, domain: &str, centre: &Node) -> Result<Credentials, LabError> {

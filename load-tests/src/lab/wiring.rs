@@ -1,5 +1,7 @@
 //! From the plan to namespaces, cables, addresses and routes. All links are made inside the namespaces, in pairs.
 
+use std::net::Ipv4Addr;
+
 use super::error::LabError;
 use super::namespace::Namespace;
 use super::plan::{
@@ -11,7 +13,7 @@ use super::plan::{
 ///
 /// # Errors
 /// With the first command that fails.
-pub fn build(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), LabError> {
+pub(super) fn build(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), LabError> {
     for name in plan.namespaces() {
         Namespace::create(name)?;
     }
@@ -29,7 +31,12 @@ pub fn build(plan: &Plan, mut progress: impl FnMut(&str)) -> Result<(), LabError
 ///
 /// # Errors
 /// When the system refuses.
-pub fn attach_host(plan: &Plan, namespace: &Namespace, line: &str, address: &str) -> Result<(), LabError> {
+pub(super) fn attach_host(
+    plan: &Plan,
+    namespace: &Namespace,
+    line: &str,
+    address: Ipv4Addr,
+) -> Result<(), LabError> {
     access_line(&Namespace::named(&plan.internet), namespace, line)?;
     addresses(&Namespace::named(&plan.internet), namespace, line, address)
 }
@@ -38,7 +45,7 @@ pub fn attach_host(plan: &Plan, namespace: &Namespace, line: &str, address: &str
 ///
 /// # Errors
 /// When the system refuses.
-pub fn renumber(plan: &Plan, dorm: &Dorm, from: &str, to: &str) -> Result<(), LabError> {
+pub(super) fn renumber(plan: &Plan, dorm: &Dorm, from: Ipv4Addr, to: Ipv4Addr) -> Result<(), LabError> {
     let (internet, edge) = (Namespace::named(&plan.internet), Namespace::named(dorm.edge()));
     let line = dorm.line();
     internet.ip(&[format!("addr del {INTERNET} peer {from} dev {line}")])?;
@@ -50,7 +57,7 @@ pub fn renumber(plan: &Plan, dorm: &Dorm, from: &str, to: &str) -> Result<(), La
 ///
 /// # Errors
 /// When the system refuses.
-pub fn set_line(plan: &Plan, dorm: &Dorm, up: bool) -> Result<(), LabError> {
+pub(super) fn set_line(plan: &Plan, dorm: &Dorm, up: bool) -> Result<(), LabError> {
     let internet = Namespace::named(&plan.internet);
     internet.ip(&[format!("link set {} {}", dorm.line(), if up { "up" } else { "down" })])
 }
@@ -94,7 +101,7 @@ fn backbone(plan: &Plan) -> Result<(), LabError> {
 fn line(plan: &Plan, dorm: &Dorm) -> Result<(), LabError> {
     let (internet, edge) = (Namespace::named(&plan.internet), Namespace::named(dorm.edge()));
     access_line(&internet, &edge, &dorm.line())?;
-    addresses(&internet, &edge, &dorm.line(), &dorm.public_address(0).to_string())?;
+    addresses(&internet, &edge, &dorm.line(), dorm.public_address(0))?;
     if let Some(router) = &dorm.router {
         let (router, iad) = (Namespace::named(router), Namespace::named(&dorm.iad));
         router.set("ipv4/ip_forward", "1")?;
@@ -114,7 +121,7 @@ fn access_line(internet: &Namespace, edge: &Namespace, line: &str) -> Result<(),
     cable(internet, line, edge, WAN)
 }
 
-fn addresses(internet: &Namespace, edge: &Namespace, line: &str, address: &str) -> Result<(), LabError> {
+fn addresses(internet: &Namespace, edge: &Namespace, line: &str, address: Ipv4Addr) -> Result<(), LabError> {
     internet.ip(&[format!("addr add {INTERNET} peer {address} dev {line}")])?;
     edge.ip(&[
         format!("addr add {address} peer {INTERNET} dev {WAN}"),

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub use session::MediaSession;
@@ -121,7 +121,7 @@ pub struct MediaReport {
 }
 
 /// One direction of a call, from both reports.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DirectionReport {
     /// RTP packets that the sender sent.
     pub sent: u64,
