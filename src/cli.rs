@@ -143,8 +143,7 @@ fn operate(mut operation: Operation, config: &Config, json: bool) -> anyhow::Res
 }
 
 fn read_password(operation: &mut Operation) -> Result<(), anyhow::Error> {
-    let Operation::Line(line) = operation else { return Ok(()) };
-    let Some(password) = line.wanted_password() else { return Ok(()) };
+    let Some(password) = operation.wanted_password() else { return Ok(()) };
     if std::io::stdin().is_terminal() {
         eprintln!("Type the password, then Enter:");
     }

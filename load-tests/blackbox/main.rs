@@ -5,6 +5,7 @@
 
 mod address_plan;
 mod admin_port;
+mod baresip;
 mod busy;
 mod cancel;
 mod command_line;
@@ -16,6 +17,7 @@ mod hostile_input;
 mod identity;
 mod inbound_call;
 mod internal_call;
+mod kamailio;
 mod lossy;
 mod masking;
 mod media_ports;
@@ -23,8 +25,11 @@ mod no_answer;
 mod outbound_call;
 mod registration;
 mod restart;
+mod sipsak;
 mod strangers;
 mod support;
+mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;
 mod wrong_password;
+mod wrong_site;

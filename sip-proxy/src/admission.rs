@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use registrar::{Admission, Kind as AskAs, Step};
+use registrar::{Admission, Kind as AskAs, OUTSIDE, Step};
 use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
 use sip_core::flow::Flow;
@@ -124,13 +124,29 @@ impl ProxyCore {
         if self.settings.is_translator(flow) {
             return Ok(Caller::Trunk);
         }
-        let unix_now = self.clock.unix(now);
-        match self.gatekeeper.admit(unix_now, request, flow, AskAs::Proxy, &mut self.ids) {
-            Admission::Admitted(line) => Ok(Caller::Line(line)),
-            Admission::Challenged(challenges) => {
-                Err(Refusal::challenge(StatusCode::PROXY_AUTHENTICATION_REQUIRED, &challenges))
-            }
+        self.authenticate(now, request, flow, AskAs::Proxy).map(Caller::Line)
+    }
+
+    /// The line whose credentials a request holds.
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        ask_as: AskAs,
+    ) -> Result<Arc<Line>, Refusal> {
+        let challenge = match ask_as {
+            AskAs::Server => StatusCode::UNAUTHORIZED,
+            AskAs::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        };
+        match self.gatekeeper.admit(self.clock.unix(now), request, flow, ask_as, &mut self.ids) {
+            Admission::Admitted(line) => Ok(line),
+            Admission::Challenged(challenges) => Err(Refusal::challenge(challenge, &challenges)),
             Admission::Refused(status, reason) => Err(Refusal::new(status, reason)),
+            Admission::Elsewhere(line) => {
+                self.sighted(now, line.id, flow);
+                Err(Refusal::new(StatusCode::FORBIDDEN, OUTSIDE))
+            }
         }
     }
 
@@ -261,17 +277,11 @@ impl ProxyCore {
         request: &Message,
         flow: &Flow,
     ) -> Result<(), Refusal> {
-        let unix_now = self.clock.unix(now);
-        let line = match self.gatekeeper.admit(unix_now, request, flow, AskAs::Server, &mut self.ids) {
-            Admission::Admitted(line) => line,
-            Admission::Challenged(challenges) => {
-                return Err(Refusal::challenge(StatusCode::UNAUTHORIZED, &challenges));
-            }
-            Admission::Refused(status, reason) => return Err(Refusal::new(status, reason)),
-        };
+        let line = self.authenticate(now, request, flow, AskAs::Server)?;
         if !self.is_aor(&request.to()?.uri, &line, flow) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Not Your Address-Of-Record"));
         }
+        let unix_now = self.clock.unix(now);
         match self.registrar.register(unix_now, server, request, flow, &line, &mut self.ids) {
             Step::Respond(response) => self.respond(now, server, response),
             Step::Save(token, changes) => self.ask(Token(token), Question::Save(changes)),

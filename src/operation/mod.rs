@@ -3,6 +3,7 @@
 //! The command line reads its arguments straight into an [`Operation`]. A running node executes it for the command line
 //! over its admin socket; without a running node the command line executes it itself on the opened store.
 
+mod account;
 mod call;
 mod device;
 mod line;
@@ -27,6 +28,7 @@ use schema::secret::{KeyFile, SecretError};
 use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use account::AccountOperation;
 pub(crate) use call::CallOperation;
 pub(crate) use device::DeviceOperation;
 pub(crate) use line::LineOperation;
@@ -59,6 +61,9 @@ pub(crate) enum Operation {
     /// The address plan as a whole
     #[command(subcommand)]
     Prefix(PrefixOperation),
+    /// Tunnel accounts: what the sites' IADs log in with
+    #[command(subcommand)]
+    Account(AccountOperation),
     /// Telephone lines: extensions and their credentials
     #[command(subcommand)]
     Line(LineOperation),
@@ -122,6 +127,17 @@ pub(crate) enum OperationError {
         /// The device's site.
         site: String,
     },
+    /// A site has one account.
+    #[error(
+        "site {site} has the account {account}: `centrex6 account password {account}` sets its password anew, and `centrex6 account remove \
+         {account}` makes room for another"
+    )]
+    SiteHasAccount {
+        /// The site.
+        site: String,
+        /// Its account.
+        account: String,
+    },
     /// Nobody said where a site's prefix comes from.
     #[error(
         "the site needs a prefix: --region takes one from the pool ({regions}), --prefix gives one by hand, and --no-prefix lets its \
@@ -169,6 +185,15 @@ impl Operation {
         <Words as clap::Parser>::try_parse_from(words).map(|words| words.operation)
     }
 
+    /// Where to put a password that the user gives on standard input, when the user asked for that.
+    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Operation::Line(operation) => operation.wanted_password(),
+            Operation::Account(operation) => operation.wanted_password(),
+            _ => None,
+        }
+    }
+
     /// Carries it out.
     pub(crate) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
@@ -177,6 +202,7 @@ impl Operation {
             Operation::Pool(operation) => operation.execute(office).await,
             Operation::Region(operation) => operation.execute(office).await,
             Operation::Prefix(operation) => operation.execute(office).await,
+            Operation::Account(operation) => operation.execute(office).await,
             Operation::Line(operation) => operation.execute(office).await,
             Operation::Number(operation) => operation.execute(office).await,
             Operation::Trunk(operation) => operation.execute(office).await,

@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::words::{UnknownWord, words};
 use super::{InvalidRow, LineId, TrunkId, check_text, ensure};
 
 /// What stays of a call: written exactly once, for failed calls too.
@@ -63,42 +64,6 @@ impl CallRecord {
     }
 }
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
-        }
-
-        impl $name {
-            /// The word for it in the store and in listings.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $($name::$variant => $word,)*
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                match word {
-                    $($word => Ok($name::$variant),)*
-                    _ => Err(UnknownWord { word: word.chars().take(32).collect(), expected: concat!($($word, " ",)*) }),
-                }
-            }
-        }
-    };
-}
-
 words!(
     /// Which way a call went.
     Direction {
@@ -140,13 +105,3 @@ words!(
         Platform = "platform",
     }
 );
-
-/// A word that is none of those expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown word {word:?}: expected one of: {expected}")]
-pub struct UnknownWord {
-    /// What was given, shortened.
-    pub word: String,
-    /// The words that are known, separated by blanks.
-    pub expected: &'static str,
-}

@@ -95,6 +95,10 @@ pub(super) fn allocation(site: SiteId, prefix: &str) -> PrefixAllocation {
     }
 }
 
+pub(super) fn account(name: &str, site: SiteId) -> Account {
+    Account::new(name, site, Sealed::from_stored("sealed".to_owned())).expect("an account")
+}
+
 pub(super) fn binding(line: LineId, contact: &str) -> Binding {
     Binding {
         line,
@@ -149,6 +153,13 @@ pub(super) async fn put_site(store: &dyn Store, code: &str) -> SiteId {
 pub(super) async fn put_line(store: &dyn Store, site: SiteId, extension: &str) -> LineId {
     match put(store, Change::PutLine(line(site, extension))).await {
         Ok(Change::PutLine(line)) => line.id,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+pub(super) async fn put_account(store: &dyn Store, name: &str, site: SiteId) -> AccountId {
+    match put(store, Change::PutAccount(account(name, site))).await {
+        Ok(Change::PutAccount(account)) => account.id,
         other => unreachable!("{other:?}"),
     }
 }
