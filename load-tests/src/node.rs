@@ -379,6 +379,15 @@ impl Metrics {
         self.0.lines().filter_map(of).sum()
     }
 
+    /// The sum of a metric over all series with this label, such as `reason="loop"`; 0 when there is none.
+    pub fn value(&self, name: &str, label: &str) -> f64 {
+        let of = |line: &str| {
+            let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once('}')?;
+            labels.split(',').any(|given| given == label).then(|| value.trim().parse::<f64>().ok())?
+        };
+        self.0.lines().filter_map(of).sum()
+    }
+
     /// Whether there is such a metric.
     pub fn has(&self, name: &str) -> bool {
         self.0.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))

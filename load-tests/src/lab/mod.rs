@@ -6,6 +6,7 @@
 //! Namespaces and processes end with the [`Lab`]. What a killed process leaves behind, [`Folder::remove`] takes away.
 
 mod call;
+mod errand;
 mod error;
 mod fault;
 mod folder;
@@ -19,6 +20,7 @@ mod program;
 mod provision;
 mod running;
 mod setup;
+pub mod spoof;
 mod status;
 mod wiring;
 
@@ -26,11 +28,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use call::{CallReport, LabCall, wait};
+pub use errand::Errand;
 pub use error::LabError;
 pub use folder::{Folder, Owner};
 pub use iad::Iad;
 pub use namespace::Namespace;
-pub use party::{Errand, Party};
+pub use party::Party;
 pub use phone::{Credentials, PhoneState, Station};
 pub use platform::Node;
 pub use program::{Program, await_that};
@@ -47,16 +50,24 @@ pub fn check_machine() -> Result<(), LabError> {
     if !std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
         return Err(LabError::NotRoot);
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    for (program, package) in PROGRAMS {
-        if !std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
-            return Err(LabError::NoProgram { program, package });
-        }
-    }
+    check_programs(&PROGRAMS)?;
     if !Path::new("/dev/net/tun").exists() {
         return Err(LabError::Kernel { what: "make TUN devices (/dev/net/tun is missing)" });
     }
     Ok(())
+}
+
+/// Whether these programs are there, each given with the Debian package that brings it.
+///
+/// # Errors
+/// With the first that is missing.
+pub fn check_programs(programs: &[(&'static str, &'static str)]) -> Result<(), LabError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    match programs.iter().find(|(program, _)| !there(program)) {
+        None => Ok(()),
+        Some((program, package)) => Err(LabError::NoProgram { program, package }),
+    }
 }
 
 /// What the lab runs, and the Debian package that brings it.

@@ -15,6 +15,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::LabError;
+use super::party::Party;
 
 /// What somebody wants of a lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +197,12 @@ impl Dorm {
 impl PhonePlan {
     /// How people name it: `1/2` is the second phone of the first dorm.
     pub fn label(&self) -> String {
-        format!("{}/{}", self.site, self.number)
+        self.party().to_string()
+    }
+
+    /// The phone as one end of a call.
+    pub fn party(&self) -> Party {
+        Party::Phone(self.site, self.number)
     }
 
     /// What is dialled inside the dorm.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::call::{LabCall, wait};
+use super::errand::Errand;
 use super::error::LabError;
 use super::folder::Folder;
 use super::iad::Iad;
 use super::namespace::Namespace;
-use super::party::{Errand, Party};
+use super::party::Party;
 use super::phone::{self, Station};
 use super::plan::{
     BROKER, CENTRE, Dorm, GATEWAY, PHONE, POOL, Plan, TRUNK_SIDE, TUNNEL_INSIDE, TUNNEL_SERVER,
@@ -306,7 +307,9 @@ impl Lab {
     ) -> Result<RunningDorm, LabError> {
         let folder = self.folder.make(&format!("site{}", dorm.number))?;
         let mut iad = Iad::new(setup, dorm, &provisioned, &folder)?;
-        iad.power_on()?;
+        if setup.agents {
+            iad.power_on()?;
+        }
         let mut phones = BTreeMap::new();
         for (phone, credentials) in dorm.phones.iter().zip(&provisioned.phones) {
             let namespace = Namespace::named(&phone.namespace);

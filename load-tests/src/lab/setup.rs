@@ -12,6 +12,7 @@ pub struct Setup {
     pub(super) folder: Option<PathBuf>,
     pub(super) disposable: bool,
     pub(super) advertiser: Advertiser,
+    pub(super) agents: bool,
     pub(super) await_phones: bool,
     pub(super) centre: Vec<(String, String)>,
     pub(super) agent: Vec<String>,
@@ -35,6 +36,7 @@ impl Setup {
             folder: None,
             disposable: false,
             advertiser: Advertiser::Agent,
+            agents: true,
             await_phones: true,
             centre: Vec::new(),
             agent: Vec::new(),
@@ -63,6 +65,12 @@ impl Setup {
     #[must_use]
     pub fn without_waiting(self) -> Setup {
         Setup { await_phones: false, ..self }
+    }
+
+    /// Is up with every IAD switched off.
+    #[must_use]
+    pub fn without_agents(self) -> Setup {
+        Setup { agents: false, await_phones: false, ..self }
     }
 
     /// Changes one setting of the centre's node, like `NODE__WORKERS`.
