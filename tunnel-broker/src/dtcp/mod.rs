@@ -4,11 +4,13 @@
 //! `tunnel <user> <MD5(user ‖ challenge ‖ password)> <type>`. The connection is the lease: while it lives, the tunnel does.
 //! Lines end with CRLF or a bare LF, verbs and hashes may come in either case, words are split on single spaces.
 
+mod answer;
 mod line;
 mod proof;
 mod reply;
 mod request;
 
+pub use answer::{Centre, Denial, Granted, Greeting};
 pub use line::{LineBuffer, TooLong};
 pub use proof::{Challenge, Proof};
 pub use reply::{Refusal, Reply};
