@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn everything_that_matters_is_in_the_picture() {
-        let phone = |label: &str, registered| PhoneStatus {
+        let phone = |label: &str, registered: bool| PhoneStatus {
             label: label.to_owned(),
             namespace: "cx6-lab-s1p1".to_owned(),
             extension: "101".to_owned(),

@@ -95,9 +95,9 @@ pub(super) fn down(which: &Which) -> anyhow::Result<()> {
         return Ok(());
     }
     check_machine()?;
-    if let Some(owner) = folder.owner().filter(|owner| owner.lives()) {
-        // It hangs, or is about to make the lab.
-        let _ = Command::new("kill").args(["-KILL", &owner.pid.to_string()]).stderr(Stdio::null()).status();
+    if let Some(owner) = folder.owner() {
+        // If it lives, it hangs, or is about to make the lab.
+        owner.kill();
     }
     let removed = folder.remove()?;
     println!("removed {removed} namespaces");

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::error::LabError;
@@ -100,6 +102,16 @@ impl Owner {
         let pid = std::process::id();
         let started = started(pid).ok_or(LabError::Kernel { what: "tell when a process started" })?;
         Ok(Owner { pid, started, disposable: false })
+    }
+
+    /// Kills the process.
+    pub fn kill(&self) {
+        if self.lives()
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            // A failure means that it ended meanwhile.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
     }
 
     /// Whether the process lives.

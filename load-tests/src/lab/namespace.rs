@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::error::LabError;
 
@@ -59,10 +61,12 @@ impl Namespace {
             if pids.is_empty() {
                 break;
             }
-            // A failure means that it ended meanwhile.
-            let _ = Command::new("kill").arg("-KILL").args(&pids).stderr(Stdio::null()).status();
+            for pid in &pids {
+                // A failure means that it ended meanwhile.
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
             if Instant::now() > deadline {
-                let what = format!("the processes {} in {} end", pids.join(", "), self.name);
+                let what = format!("the processes {pids:?} in {} end", self.name);
                 return Err(LabError::Late { what, seconds: PATIENCE.as_secs() });
             }
             std::thread::sleep(TICK);
@@ -74,9 +78,9 @@ impl Namespace {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn pids(&self) -> Result<Vec<String>, LabError> {
+    pub fn pids(&self) -> Result<Vec<i32>, LabError> {
         let said = self.output(Command::new("ip").args(["netns", "pids", &self.name]), None)?;
-        Ok(said.split_whitespace().map(str::to_owned).collect())
+        Ok(said.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
     }
 
     /// Carries out lines of `ip`, such as `link set lan up`, in one go.
@@ -137,11 +141,10 @@ impl Namespace {
     /// # Errors
     /// When the namespace cannot be entered.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> Result<T, LabError> {
-        let entered = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let work = scope.spawn(|| self.enter().map(|()| act()));
             work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-        entered
+        })
     }
 
     /// Moves the calling thread into it, for good: only for a thread that ends there.

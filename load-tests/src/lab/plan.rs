@@ -188,6 +188,11 @@ impl Dorm {
         format!("s{:03}.example.net", self.number)
     }
 
+    /// The IAD's MAC on its LAN.
+    pub fn iad_mac(&self) -> String {
+        format!("02:c6:00:00:{:02x}:fe", self.number)
+    }
+
     /// The DTCP account of its IAD.
     pub fn account(&self) -> String {
         format!("dorm{:02}", self.number)

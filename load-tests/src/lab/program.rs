@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::error::LabError;
 use super::namespace::Namespace;
 
@@ -98,9 +101,8 @@ impl Program {
     /// # Errors
     /// When it did not end by itself.
     pub fn stop(&mut self) -> Result<(), LabError> {
-        let pid = self.pid().to_string();
         // A failure means that it has ended.
-        let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status();
+        let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), Signal::SIGTERM));
         let stopped = await_that(PATIENCE, || self.ended());
         self.kill();
         stopped.map(drop).ok_or_else(|| LabError::Late {

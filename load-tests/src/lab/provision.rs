@@ -7,6 +7,15 @@ use super::phone::{Credentials, sip};
 use super::plan::{Dorm, GATEWAY, POOL, PhonePlan, Plan};
 use super::platform::Node;
 
+/// Tells the centre how many neighbours a dorm's IAD can know, as the router's data sheet would; 0 is what Linux holds.
+///
+/// # Errors
+/// When the platform refuses.
+pub(super) fn declare_neighbours(dorm: &Dorm, centre: &Node, limit: u16) -> Result<(), LabError> {
+    let table = if limit == 0 { NEIGHBOURS } else { limit }.to_string();
+    centre.cli(&["device", "set", &dorm.iad_mac(), "--neighbours", &table]).map(drop)
+}
+
 /// What a dorm was given.
 #[derive(Debug, Clone)]
 pub struct Provisioned {
@@ -40,6 +49,8 @@ fn enter_dorm(dorm: &Dorm, centre: &Node) -> Result<Provisioned, LabError> {
     let account = dorm.account();
     let item = centre.cli(&["account", "add", "--site", &code, "--name", &account])?;
     let password = text(&item, "password")?;
+    let (mac, table) = (dorm.iad_mac(), NEIGHBOURS.to_string());
+    centre.cli(&["device", "add", "--site", &code, "--mac", &mac, "--model", IAD, "--neighbours", &table])?;
     let phones = dorm.phones.iter().map(|phone| enter_phone(phone, &code, &domain, centre));
     let phones = phones.collect::<Result<_, _>>()?;
     Ok(Provisioned { prefix, account, password, phones })
@@ -73,3 +84,6 @@ fn text(item: &Value, name: &str) -> Result<String, LabError> {
 }
 
 const REGION: &str = "Kanto";
+const IAD: &str = "lab IAD";
+/// Linux refuses further entries from here on (gc_thresh3).
+const NEIGHBOURS: u16 = 1024;

@@ -228,12 +228,14 @@ impl Lab {
         self.iad(site)?.power_on()
     }
 
-    /// Lets a dorm's IAD know only so many neighbours; 0 lifts the limit.
+    /// Lets a dorm's IAD know only so many neighbours, and tells the centre that this is the size of its table; 0 lifts the limit.
     ///
     /// # Errors
-    /// When there is no such site, or the system refuses.
+    /// When there is no such site, or the system or the centre refuses.
     pub fn limit_neighbours(&mut self, site: u8, limit: u16) -> Result<(), LabError> {
-        fault::limit_neighbours(self.plan.dorm(site)?, limit)?;
+        let dorm = self.plan.dorm(site)?;
+        fault::limit_neighbours(dorm, limit)?;
+        provision::declare_neighbours(dorm, self.centre()?, limit)?;
         self.running(site)?.neighbours = limit;
         Ok(())
     }

@@ -134,7 +134,11 @@ fn lan(dorm: &Dorm) -> Result<(), LabError> {
     let switch = Namespace::named(&dorm.switch);
     let mut lines =
         vec![format!("link add name {BRIDGE} type bridge mcast_snooping 0"), format!("link set {BRIDGE} up")];
-    lines.push(format!("link add name iad type veth peer name {LAN} netns {}", dorm.iad));
+    lines.push(format!(
+        "link add name iad type veth peer name {LAN} address {} netns {}",
+        dorm.iad_mac(),
+        dorm.iad
+    ));
     lines.push(format!("link set iad master {BRIDGE} up"));
     for phone in &dorm.phones {
         let port = format!("phone{}", phone.number);
