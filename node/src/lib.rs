@@ -8,6 +8,7 @@
 //! | [`world`] | how a core's questions are answered |
 //! | [`lifecycle`] | phases, signals, drain and an orderly end |
 //! | [`socket`] | datagram sockets in batches |
+//! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
 
 pub mod config;
@@ -19,5 +20,7 @@ mod shutdown;
 pub mod socket;
 mod stream;
 pub mod telemetry;
+pub mod timers;
+pub mod trace;
 pub mod worker;
 pub mod world;

@@ -1,5 +1,7 @@
 //! What every test needs: nodes of the real binary, sipp, simulated phones, a network that loses packets.
 
+mod baresip;
+mod kamailio;
 mod lossy;
 mod node;
 mod phone;
@@ -10,6 +12,8 @@ use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub(crate) use baresip::Persona;
+pub(crate) use kamailio::Kamailio;
 pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};

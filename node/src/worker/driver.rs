@@ -8,14 +8,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip_core::core::{Core, Input, Output, Transmit, TransmitId};
+use sip_core::core::{Core, Input, Output, TimerId, Transmit, TransmitId};
 use sip_core::flow::{Flow, Transport};
 use sip_core::ids::WorkerId;
 use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
 use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
@@ -23,6 +22,8 @@ use crate::shutdown::{Phase, Shutdown};
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
 use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
+use crate::timers::Timers;
+use crate::trace::{Recorder, Way};
 use crate::world::{Answered, Reply, World};
 
 /// What a driver is made from.
@@ -57,7 +58,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
     handed: mpsc::Receiver<Handed>,
-    timers: Timers,
+    timers: Timers<TimerId>,
     answers: mpsc::UnboundedSender<Answered<C::Answer>>,
     answered: mpsc::UnboundedReceiver<Answered<C::Answer>>,
     unanswered: usize,
@@ -65,6 +66,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
     mask: Mask,
+    recorder: Recorder,
 }
 
 struct Udp {
@@ -119,6 +121,7 @@ where
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
+            recorder: config.trace.recorder(&config.role, worker),
         })
     }
 
@@ -241,6 +244,9 @@ where
 
     /// The law of [`Core`]: one input, then every output, then the next input. No other place gives a core its input.
     fn step(&mut self, input: Input<C::Answer>) {
+        if let Input::Received { flow, bytes } = &input {
+            self.recorder.record(Way::Received, flow, bytes);
+        }
         self.core.handle_input(now(), input);
         self.drain();
     }
@@ -248,7 +254,10 @@ where
     fn drain(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Transmit(transmit) => {
+                    self.recorder.record(Way::Sent, &transmit.flow, &transmit.bytes);
+                    self.transmit(transmit);
+                }
                 Output::SetTimer(id, at) => self.timers.set(id, at),
                 Output::Ask(token, question) => {
                     self.unanswered += 1;

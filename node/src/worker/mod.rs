@@ -2,7 +2,6 @@
 
 mod activity;
 mod driver;
-mod timers;
 
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +21,7 @@ use crate::shutdown::Shutdown;
 use crate::socket::{self, BindError, WorkerSockets};
 use crate::stream::{ConnectionSlots, Remotes};
 use crate::telemetry::Mask;
+use crate::trace::Trace;
 use crate::world::World;
 
 /// How the workers of one role are set up.
@@ -44,6 +44,8 @@ pub struct WorkersConfig {
     pub linger: Duration,
     /// What log lines hide.
     pub mask: Mask,
+    /// Where messages are remembered.
+    pub trace: Trace,
 }
 
 impl WorkersConfig {
@@ -58,6 +60,7 @@ impl WorkersConfig {
             handover_queue: 4096,
             linger: Duration::ZERO,
             mask: Mask::default(),
+            trace: Trace::default(),
         }
     }
 }

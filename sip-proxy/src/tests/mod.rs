@@ -9,3 +9,4 @@ mod nonsense;
 mod outside;
 mod redirection;
 mod relaying;
+mod sightings;
