@@ -6,7 +6,6 @@
 mod connection;
 mod greeting;
 mod remotes;
-mod slots;
 
 use std::collections::HashMap;
 use std::io;
@@ -27,13 +26,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 pub(crate) use self::remotes::Remotes;
-pub(crate) use self::slots::{ConnectionSlots, NoSlot};
 
 use self::connection::{Connection, Outgoing};
 use crate::config::StreamLimits;
 use crate::handover::{Origin, Peers};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
+use crate::slots::{ConnectionSlots, NoSlot};
 use crate::telemetry::Mask;
 use crate::tls::RoleTls;
 

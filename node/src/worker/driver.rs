@@ -8,21 +8,22 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip_core::core::{Core, Input, Output, Transmit, TransmitId};
+use sip_core::core::{Core, Input, Output, TimerId, Transmit, TransmitId};
 use sip_core::flow::{Flow, Transport};
 use sip_core::ids::WorkerId;
 use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
 use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
+use crate::slots::ConnectionSlots;
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
-use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
+use crate::stream::{self, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
+use crate::timers::Timers;
 use crate::trace::{Recorder, Way};
 use crate::world::{Answered, Reply, World};
 
@@ -58,7 +59,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
     handed: mpsc::Receiver<Handed>,
-    timers: Timers,
+    timers: Timers<TimerId>,
     answers: mpsc::UnboundedSender<Answered<C::Answer>>,
     answered: mpsc::UnboundedReceiver<Answered<C::Answer>>,
     unanswered: usize,
