@@ -3,24 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{
-    Binding, CallRecord, Device, DeviceId, InvalidRow, Line, LineId, Node, Number, Pool, PrefixAllocation,
-    PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Route, RouteId, Site, SiteId, Trunk,
-    TrunkId,
+    Account, AccountId, Alarm, AlarmId, Binding, CallRecord, Device, DeviceId, InvalidRow, Lease, Line,
+    LineId, Node, Number, Pool, PrefixAllocation, PrefixAllocationId, Region, RegionBlock, RegionBlockId,
+    RegionId, Route, RouteId, Sighting, Site, SiteId, Trunk, TrunkId,
 };
 
 /// One change of what is stored.
 ///
 /// A `Put` makes the row or replaces the one with its key; an id of `NEW` (0) asks the store for a number.
-/// A `Remove` of a site, line, trunk, route, device or part of the address plan fails when it is not there or when something still refers to it.
+/// A `Remove` of a site, line, trunk, route, device, account, alarm or part of the address plan fails when it is not there or when something still refers to it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Makes or replaces a site.
     PutSite(Site),
-    /// Removes a site that has neither lines nor devices.
+    /// Removes a site that has neither lines nor devices nor an account.
     RemoveSite(SiteId),
     /// Makes or replaces a line.
     PutLine(Line),
-    /// Removes a line that has neither numbers nor devices, and its bindings.
+    /// Removes a line that has neither numbers nor devices, its bindings and its sighting.
     RemoveLine(LineId),
     /// Makes a number, or gives it to another line.
     PutNumber(Number),
@@ -68,6 +68,22 @@ pub enum Change {
     PutPrefixAllocation(PrefixAllocation),
     /// Forgets an allocation.
     RemovePrefixAllocation(PrefixAllocationId),
+    /// Makes or replaces a tunnel account.
+    PutAccount(Account),
+    /// Removes a tunnel account and its lease.
+    RemoveAccount(AccountId),
+    /// Says what the broker last saw of an account.
+    PutLease(Lease),
+    /// Forgets what the broker saw of an account, or does nothing when that is nothing.
+    RemoveLease(AccountId),
+    /// Says where a line's credential was last used from outside its site.
+    PutSighting(Sighting),
+    /// Forgets a line's sighting, or does nothing when there is none.
+    RemoveSighting(LineId),
+    /// Makes or replaces an alarm.
+    PutAlarm(Alarm),
+    /// Removes an alarm from the history.
+    RemoveAlarm(AlarmId),
     /// Writes a call record, exactly once: a second one of the same id is ignored and counted.
     AddCallRecord(CallRecord),
     /// Says that a node lives.
@@ -92,6 +108,10 @@ impl Change {
             Change::PutRegion(row) => row.check(),
             Change::PutRegionBlock(row) => row.check(),
             Change::PutPrefixAllocation(row) => row.check(),
+            Change::PutAccount(row) => row.check(),
+            Change::PutLease(row) => row.check(),
+            Change::PutSighting(row) => row.check(),
+            Change::PutAlarm(row) => row.check(),
             Change::AddCallRecord(row) => row.check(),
             Change::SeeNode(row) => row.check(),
             Change::RemoveSite(_)
@@ -105,7 +125,11 @@ impl Change {
             | Change::RemovePool(_)
             | Change::RemoveRegion(_)
             | Change::RemoveRegionBlock(_)
-            | Change::RemovePrefixAllocation(_) => Ok(()),
+            | Change::RemovePrefixAllocation(_)
+            | Change::RemoveAccount(_)
+            | Change::RemoveLease(_)
+            | Change::RemoveSighting(_)
+            | Change::RemoveAlarm(_) => Ok(()),
         }
     }
 
@@ -135,6 +159,14 @@ impl Change {
             Change::RemoveRegionBlock(id) => Key::RegionBlock(*id),
             Change::PutPrefixAllocation(row) => Key::PrefixAllocation(row.id),
             Change::RemovePrefixAllocation(id) => Key::PrefixAllocation(*id),
+            Change::PutAccount(row) => Key::Account(row.id),
+            Change::RemoveAccount(id) => Key::Account(*id),
+            Change::PutLease(row) => Key::Lease(row.account),
+            Change::RemoveLease(account) => Key::Lease(*account),
+            Change::PutSighting(row) => Key::Sighting(row.line),
+            Change::RemoveSighting(line) => Key::Sighting(*line),
+            Change::PutAlarm(row) => Key::Alarm(row.id),
+            Change::RemoveAlarm(id) => Key::Alarm(*id),
             Change::AddCallRecord(_) | Change::SeeNode(_) => return None,
         })
     }
@@ -179,4 +211,16 @@ pub enum Key {
     /// A prefix allocation.
     #[serde(rename = "x")]
     PrefixAllocation(PrefixAllocationId),
+    /// A tunnel account.
+    #[serde(rename = "c")]
+    Account(AccountId),
+    /// An account's lease.
+    #[serde(rename = "e")]
+    Lease(AccountId),
+    /// A line's sighting.
+    #[serde(rename = "i")]
+    Sighting(LineId),
+    /// An alarm.
+    #[serde(rename = "m")]
+    Alarm(AlarmId),
 }

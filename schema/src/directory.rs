@@ -1,5 +1,7 @@
-//! What a node keeps in memory of sites, devices, lines, numbers, trunks, routes and the address plan. Every question of a call is answered from here.
+//! What a node keeps in memory of sites, devices, lines, numbers, trunks, routes, the address plan, tunnel accounts and what the watch
+//! found. Every question of a call is answered from here.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -9,14 +11,17 @@ use dashmap::DashMap;
 use crate::change::Change;
 use crate::mirror::Apply;
 use crate::rows::{
-    Device, DeviceId, Line, LineId, Mac, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
+    Account, AccountId, Alarm, AlarmId, Device, DeviceId, Lease, Line, LineId, Mac, Number, Route, RouteId,
+    Sighting, Site, SiteId, Trunk, TrunkId,
 };
 use crate::store::Contents;
 
+mod accounts;
 mod devices;
 mod plan;
 mod routes;
 
+use accounts::AccountTable;
 use devices::DeviceTable;
 pub use plan::AddressPlan;
 use routes::RouteTable;
@@ -36,6 +41,9 @@ pub struct Directory {
     routes: RwLock<Arc<RouteTable>>,
     devices: DeviceTable,
     plan: RwLock<Arc<AddressPlan>>,
+    accounts: AccountTable,
+    sightings: DashMap<LineId, Arc<Sighting>>,
+    alarms: DashMap<AlarmId, Arc<Alarm>>,
     /// Changes several maps as one.
     changing: Mutex<()>,
 }
@@ -143,6 +151,56 @@ impl Directory {
         Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A tunnel account by its id.
+    pub fn account(&self, id: AccountId) -> Option<Arc<Account>> {
+        self.accounts.account(id)
+    }
+
+    /// A tunnel account by the name that it logs in with.
+    pub fn account_by_name(&self, name: &str) -> Option<Arc<Account>> {
+        self.accounts.by_name(name)
+    }
+
+    /// The tunnel account of a site.
+    pub fn account_of_site(&self, site: SiteId) -> Option<Arc<Account>> {
+        self.accounts.of_site(site)
+    }
+
+    /// What the broker last saw of an account; nothing when it has never logged in.
+    pub fn lease(&self, account: AccountId) -> Option<Arc<Lease>> {
+        self.accounts.lease(account)
+    }
+
+    /// Where a line's credential was last used from outside its site.
+    pub fn sighting(&self, line: LineId) -> Option<Arc<Sighting>> {
+        found(&self.sightings, &line)
+    }
+
+    /// An alarm.
+    pub fn alarm(&self, id: AlarmId) -> Option<Arc<Alarm>> {
+        found(&self.alarms, &id)
+    }
+
+    /// All tunnel accounts, by name.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.accounts.all()
+    }
+
+    /// All leases, by account.
+    pub fn leases(&self) -> Vec<Arc<Lease>> {
+        self.accounts.leases()
+    }
+
+    /// All sightings, the newest first.
+    pub fn sightings(&self) -> Vec<Arc<Sighting>> {
+        sorted(&self.sightings, |row| (Reverse(row.seen_at), row.line))
+    }
+
+    /// All alarms, the newest first, those that are over too.
+    pub fn alarms(&self) -> Vec<Arc<Alarm>> {
+        sorted(&self.alarms, |alarm| (Reverse(alarm.raised_at), Reverse(alarm.id)))
+    }
+
     /// All sites, by code.
     pub fn sites(&self) -> Vec<Arc<Site>> {
         sorted(&self.sites, |site| site.code.clone())
@@ -151,6 +209,14 @@ impl Directory {
     /// All lines, by site and extension.
     pub fn lines(&self) -> Vec<Arc<Line>> {
         sorted(&self.lines, |line| (line.site, line.extension.len(), line.extension.clone()))
+    }
+
+    /// The lines of a site, by extension.
+    pub fn lines_of_site(&self, site: SiteId) -> Vec<Arc<Line>> {
+        let own = self.lines.iter().filter(|line| line.site == site);
+        let mut lines: Vec<Arc<Line>> = own.map(|line| Arc::clone(&line)).collect();
+        lines.sort_by_cached_key(|line| (line.extension.len(), line.extension.clone()));
+        lines
     }
 
     /// All numbers, in order.
@@ -205,6 +271,22 @@ impl Directory {
                 plan.apply(change);
                 *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
             }
+            Change::PutAccount(account) => self.accounts.put(account),
+            Change::RemoveAccount(id) => self.accounts.remove(*id),
+            Change::PutLease(lease) => self.accounts.put_lease(lease),
+            Change::RemoveLease(account) => self.accounts.remove_lease(*account),
+            Change::PutSighting(sighting) => {
+                self.sightings.insert(sighting.line, Arc::new(sighting.clone()));
+            }
+            Change::RemoveSighting(line) => {
+                self.sightings.remove(line);
+            }
+            Change::PutAlarm(alarm) => {
+                self.alarms.insert(alarm.id, Arc::new(alarm.clone()));
+            }
+            Change::RemoveAlarm(id) => {
+                self.alarms.remove(id);
+            }
             Change::PutBinding(_)
             | Change::RemoveBinding { .. }
             | Change::RemoveBindings { .. }
@@ -237,6 +319,19 @@ impl Directory {
         contents.devices.iter().for_each(|device| self.devices.put(device));
         self.devices.keep(contents.devices.iter().map(|device| device.id));
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(AddressPlan::from(contents));
+        self.accounts.replace(contents);
+        for sighting in &contents.sightings {
+            self.sightings.insert(sighting.line, Arc::new(sighting.clone()));
+        }
+        for line in gone(&self.sightings, contents.sightings.iter().map(|row| row.line)) {
+            self.sightings.remove(&line);
+        }
+        for alarm in &contents.alarms {
+            self.alarms.insert(alarm.id, Arc::new(alarm.clone()));
+        }
+        for id in gone(&self.alarms, contents.alarms.iter().map(|alarm| alarm.id)) {
+            self.alarms.remove(&id);
+        }
         let routes = RouteTable::new(contents.routes.iter().cloned().map(Arc::new));
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
     }
@@ -286,6 +381,8 @@ impl Directory {
             self.lines_by_extension
                 .remove_if(&(old.site, old.extension.clone()), |_, holder| holder.id == id);
         }
+        // The database removes it with the line.
+        self.sightings.remove(&id);
     }
 
     fn put_number(&self, row: &Number) {

@@ -54,10 +54,8 @@ impl Mirror {
     pub(crate) fn apply<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) {
         let followers = self.followers.read().unwrap_or_else(PoisonError::into_inner).clone();
         for change in changes {
-            if let Change::RemoveLine(line) = change {
-                // The database removes them with the line.
-                let bindings = Change::RemoveBindings { line: *line };
-                followers.iter().for_each(|follower| follower.apply(&bindings));
+            for gone in goes_along(change) {
+                followers.iter().for_each(|follower| follower.apply(&gone));
             }
             self.directory.apply(change);
             followers.iter().for_each(|follower| follower.apply(change));
@@ -83,6 +81,15 @@ impl Mirror {
         let followers = self.followers.read().unwrap_or_else(PoisonError::into_inner).clone();
         followers.iter().for_each(|follower| follower.reload(&contents));
         Ok(contents.position)
+    }
+}
+
+/// What the database removes together with a row.
+fn goes_along(change: &Change) -> Vec<Change> {
+    match *change {
+        Change::RemoveLine(line) => vec![Change::RemoveBindings { line }, Change::RemoveSighting(line)],
+        Change::RemoveAccount(account) => vec![Change::RemoveLease(account)],
+        _ => Vec::new(),
     }
 }
 

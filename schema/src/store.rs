@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
 use crate::rows::{
-    Binding, CallRecord, CallResult, Device, Line, LineId, Node, Number, Pool, PrefixAllocation, Region,
-    RegionBlock, Route, Site, Trunk, TrunkId,
+    Account, Alarm, Binding, CallRecord, CallResult, Device, Lease, Line, LineId, Node, Number, Pool,
+    PrefixAllocation, Region, RegionBlock, Route, Sighting, Site, Trunk, TrunkId,
 };
 use crate::{postgres, sqlite};
 
@@ -152,6 +152,14 @@ pub struct Contents {
     pub region_blocks: Vec<RegionBlock>,
     /// All prefixes that sites have or had.
     pub prefix_allocations: Vec<PrefixAllocation>,
+    /// All tunnel accounts.
+    pub accounts: Vec<Account>,
+    /// What the broker last saw of them.
+    pub leases: Vec<Lease>,
+    /// All sightings.
+    pub sightings: Vec<Sighting>,
+    /// All alarms, those that are over too.
+    pub alarms: Vec<Alarm>,
     /// Where the feed stood at that moment.
     pub position: FeedPosition,
 }

@@ -86,6 +86,10 @@ pub enum Role {
     RegistrarProxy,
     /// Joins IPv6 and IPv4 call legs and relays their media.
     Translator,
+    /// Lets sites log in by DTCP and gives each its tunnel.
+    TunnelBroker,
+    /// Holds the central ends of the tunnels.
+    TunnelServer,
 }
 
 impl Role {
@@ -94,26 +98,26 @@ impl Role {
         match self {
             Role::RegistrarProxy => "registrar-proxy",
             Role::Translator => "translator",
+            Role::TunnelBroker => "tunnel-broker",
+            Role::TunnelServer => "tunnel-server",
         }
     }
 }
 
 /// No role has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role {0:?}: expected registrar-proxy or translator")]
+#[error("unknown role {0:?}: expected registrar-proxy, translator, tunnel-broker or tunnel-server")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Role::RegistrarProxy, Role::Translator]
-            .into_iter()
-            .find(|role| role.as_str() == word)
-            .ok_or_else(|| UnknownRole(word.to_owned()))
+        ALL_ROLES.into_iter().find(|role| role.as_str() == word).ok_or_else(|| UnknownRole(word.to_owned()))
     }
 }
 
+const ALL_ROLES: [Role; 4] = [Role::RegistrarProxy, Role::Translator, Role::TunnelBroker, Role::TunnelServer];
 const ADMIN_SOCKET: &str = "admin.sock";
 const KEY_FILE: &str = "key";
 /// A worker's number must fit the two hex digits of our identifiers.

@@ -144,7 +144,16 @@ impl Section<'_, '_> {
 
     /// A string that `T` reads, where the empty one means none.
     pub(super) fn optional<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
-        self.read(key, None, |value| non_empty(&value.text()?).map(parse).transpose())
+        self.parsed_or_none(key, None)
+    }
+
+    /// A string that `T` reads, where the empty one means none, which the default need not be.
+    pub(super) fn parsed_or_none<T: FromStr<Err: Display>>(
+        &mut self,
+        key: &'static str,
+        default: Option<T>,
+    ) -> Option<T> {
+        self.read(key, default, |value| non_empty(&value.text()?).map(parse).transpose())
     }
 
     /// A list of strings that `T` reads; an environment override may separate them by commas.

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -152,4 +154,42 @@ fn bad_overrides_are_named() {
 fn a_missing_file_is_named() {
     let error = Config::load(Some(Path::new("/nonexistent/c6.toml"))).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/c6.toml: cannot be read"), "{error}");
+}
+
+#[test]
+fn tunnel_roles_say_what_they_lack() {
+    assert_eq!(
+        errors("[node]\nroles = [\"tunnel-broker\"]\n[tunnel_broker]\nservers = []\n", &[]),
+        [
+            "c6.toml:4:11: tunnel_broker.servers: this process is no tunnel server: name the control_listen addresses of the tunnel \
+             servers here, or add \"tunnel-server\" to node.roles"
+        ]
+    );
+    let alone = errors("[node]\nroles = [\"tunnel-server\"]\n[tunnel_server]\naddress = \"0.0.0.0\"\n", &[]);
+    assert_eq!(alone.len(), 2, "{alone:#?}");
+    assert!(alone[0].contains("tunnel_server.control_listen: no broker can give orders"), "{alone:#?}");
+    assert!(
+        alone[1].contains("tunnel_server.address: must be an IPv4 address of this machine"),
+        "{alone:#?}"
+    );
+    let both = "[node]\nroles = [\"tunnel-broker\", \"tunnel-server\"]\n";
+    let lacking = errors(both, &[]);
+    assert_eq!(lacking.len(), 1, "{lacking:#?}");
+    assert!(lacking[0].contains("tunnel_server.address: must be set on a tunnel server"), "{lacking:#?}");
+    let config = parse(&format!("{both}[tunnel_server]\naddress = \"192.0.2.1\"\n")).unwrap();
+    assert_eq!(config.tunnel_server.address, Some(Ipv4Addr::new(192, 0, 2, 1)));
+}
+
+#[test]
+fn tls_needs_its_files_and_something_is_served() {
+    let lacking = errors("[tunnel_broker]\ntls_listen = [\"0.0.0.0:20201\"]\ntls_key = \"k.pem\"\n", &[]);
+    assert_eq!(lacking.len(), 1, "{lacking:#?}");
+    assert!(lacking[0].contains("tunnel_broker.tls_certificate: must name a file"), "{lacking:#?}");
+    let nothing = errors("[tunnel_broker]\nlisten = \"\"\n", &[]);
+    assert_eq!(
+        nothing,
+        ["c6.toml:2:10: tunnel_broker.listen: must name an address when tls_listen names none"]
+    );
+    let tls = "[tunnel_broker]\nlisten = \"\"\ntls_listen = [\"0.0.0.0:0\"]\ntls_key = \"k\"\ntls_certificate = \"c\"\n";
+    assert_eq!(parse(tls).unwrap().tunnel_broker.listen, None);
 }

@@ -1,12 +1,14 @@
 //! Rows to cells and back, in the order of their table's columns.
 
+use std::net::Ipv4Addr;
+
 use super::session::{Cell, Cursor};
 use super::table::{self, Table};
 use crate::error::Result;
 use crate::rows::{
-    Binding, CallRecord, Device, DeviceId, Line, LineId, Node, Number, Pool, PrefixAllocation,
-    PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Rights, Route, RouteId, Site, SiteId,
-    Trunk, TrunkId,
+    Account, AccountId, Alarm, AlarmId, Binding, CallRecord, Device, DeviceId, Lease, Line, LineId, Node,
+    Number, Pool, PrefixAllocation, PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Rights,
+    Route, RouteId, Sighting, Site, SiteId, Trunk, TrunkId, TunnelLink,
 };
 use crate::secret::{Ha1Set, Sealed};
 
@@ -214,6 +216,8 @@ impl Stored for CallRecord {
             self.reason.as_str().into(),
             self.ended_by.map(|side| side.as_str()).into(),
             self.media.to_string().into(),
+            list(&self.call_ids),
+            self.explanation.as_str().into(),
         ]
     }
 
@@ -234,6 +238,8 @@ impl Stored for CallRecord {
             reason: cell.text()?,
             ended_by: cell.optional_parsed()?,
             media: cell.json()?,
+            call_ids: cell.json()?,
+            explanation: cell.text()?,
         })
     }
 }
@@ -357,6 +363,123 @@ impl Stored for PrefixAllocation {
             region: cell.optional_int()?.map(RegionId),
             allocated_at: cell.int()?,
             freed_at: cell.optional_int()?,
+        })
+    }
+}
+
+impl Stored for Account {
+    const TABLE: &'static Table = &table::ACCOUNT;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.name.as_str().into(),
+            self.site.0.into(),
+            self.sealed_password.as_stored().into(),
+            self.link.map(|link| link.client.to_string()).into(),
+            self.link.map(|link| link.server.to_string()).into(),
+            self.barred.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Account {
+            id: AccountId(cell.int()?),
+            name: cell.text()?,
+            site: SiteId(cell.int()?),
+            sealed_password: Sealed::from_stored(cell.text()?),
+            link: match (cell.optional_parsed()?, cell.optional_parsed()?) {
+                (Some(client), Some(server)) => Some(TunnelLink { client, server }),
+                _ => None,
+            },
+            barred: cell.flag()?,
+        })
+    }
+}
+
+impl Stored for Lease {
+    const TABLE: &'static Table = &table::LEASE;
+
+    fn cells(&self) -> Vec<Cell> {
+        let text = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).into();
+        vec![
+            self.account.0.into(),
+            self.up.into(),
+            text(self.client),
+            text(self.server),
+            self.changed_at.into(),
+            self.logins.into(),
+            self.takeovers.into(),
+            text(self.previous_client),
+            self.neighbours.into(),
+            self.neighbour_capacity.into(),
+            self.reported_at.into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Lease {
+            account: AccountId(cell.int()?),
+            up: cell.flag()?,
+            client: cell.optional_parsed()?,
+            server: cell.optional_parsed()?,
+            changed_at: cell.int()?,
+            logins: cell.int()?,
+            takeovers: cell.int()?,
+            previous_client: cell.optional_parsed()?,
+            neighbours: cell.optional_number()?,
+            neighbour_capacity: cell.optional_number()?,
+            reported_at: cell.optional_int()?,
+        })
+    }
+}
+
+impl Stored for Sighting {
+    const TABLE: &'static Table = &table::SIGHTING;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![self.line.0.into(), self.source.to_string().into(), self.seen_at.into()]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Sighting { line: LineId(cell.int()?), source: cell.parsed()?, seen_at: cell.int()? })
+    }
+}
+
+impl Stored for Alarm {
+    const TABLE: &'static Table = &table::ALARM;
+
+    fn cells(&self) -> Vec<Cell> {
+        vec![
+            self.id.0.into(),
+            self.kind.as_str().into(),
+            self.site.map(|site| site.0).into(),
+            self.subject.as_str().into(),
+            self.cause.as_str().into(),
+            self.remedy.as_str().into(),
+            self.details.to_string().into(),
+            self.raised_at.into(),
+            self.cleared_at.into(),
+            self.acked_at.into(),
+            self.acked_by.as_deref().into(),
+            self.comment.as_deref().into(),
+        ]
+    }
+
+    fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        Ok(Alarm {
+            id: AlarmId(cell.int()?),
+            kind: cell.parsed()?,
+            site: cell.optional_int()?.map(SiteId),
+            subject: cell.text()?,
+            cause: cell.text()?,
+            remedy: cell.text()?,
+            details: cell.json()?,
+            raised_at: cell.int()?,
+            cleared_at: cell.optional_int()?,
+            acked_at: cell.optional_int()?,
+            acked_by: cell.optional_text()?,
+            comment: cell.optional_text()?,
         })
     }
 }

@@ -12,7 +12,10 @@ use super::shared::Catalog;
 use super::table::{self, Dialect, Table, made};
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
-use crate::rows::{DeviceId, LineId, PrefixAllocationId, RegionBlockId, RegionId, RouteId, SiteId, TrunkId};
+use crate::rows::{
+    AccountId, AlarmId, DeviceId, LineId, PrefixAllocationId, RegionBlockId, RegionId, RouteId, SiteId,
+    TrunkId,
+};
 use crate::store::Committed;
 
 /// A batch on its way to the disk.
@@ -142,7 +145,8 @@ impl Batch {
                     }
                 }
             }
-            Verb::Clear if rows.first().is_some_and(|row| row.len() == 1) => {
+            // Only bindings are cleared by a part of their key.
+            Verb::Clear if rows.first().is_some_and(|row| row.len() < table.key) => {
                 session.execute(catalog.clear_bindings.clone(), [as_json(&rows)?]).await?;
             }
             Verb::Clear => {
@@ -199,6 +203,8 @@ impl Batch {
             Some(Change::PutRegion(row)) => row.id = RegionId(id),
             Some(Change::PutRegionBlock(row)) => row.id = RegionBlockId(id),
             Some(Change::PutPrefixAllocation(row)) => row.id = PrefixAllocationId(id),
+            Some(Change::PutAccount(row)) => row.id = AccountId(id),
+            Some(Change::PutAlarm(row)) => row.id = AlarmId(id),
             _ => {}
         }
     }
@@ -314,6 +320,14 @@ fn target(change: &Change) -> (&'static Table, Verb) {
         Change::RemoveRegionBlock(_) => (&table::REGION_BLOCK, Verb::Remove),
         Change::PutPrefixAllocation(_) => (&table::PREFIX_ALLOCATION, Verb::Put),
         Change::RemovePrefixAllocation(_) => (&table::PREFIX_ALLOCATION, Verb::Remove),
+        Change::PutAccount(_) => (&table::ACCOUNT, Verb::Put),
+        Change::RemoveAccount(_) => (&table::ACCOUNT, Verb::Remove),
+        Change::PutLease(_) => (&table::LEASE, Verb::Put),
+        Change::RemoveLease(_) => (&table::LEASE, Verb::Clear),
+        Change::PutSighting(_) => (&table::SIGHTING, Verb::Put),
+        Change::RemoveSighting(_) => (&table::SIGHTING, Verb::Clear),
+        Change::PutAlarm(_) => (&table::ALARM, Verb::Put),
+        Change::RemoveAlarm(_) => (&table::ALARM, Verb::Remove),
     }
 }
 
@@ -333,6 +347,10 @@ fn cells(change: &Change) -> Vec<Cell> {
         Change::PutRegion(row) => row.cells(),
         Change::PutRegionBlock(row) => row.cells(),
         Change::PutPrefixAllocation(row) => row.cells(),
+        Change::PutAccount(row) => row.cells(),
+        Change::PutLease(row) => row.cells(),
+        Change::PutSighting(row) => row.cells(),
+        Change::PutAlarm(row) => row.cells(),
         Change::RemoveSite(id) => vec![id.0.into()],
         Change::RemoveLine(id) => vec![id.0.into()],
         Change::RemoveTrunk(id) => vec![id.0.into()],
@@ -345,6 +363,9 @@ fn cells(change: &Change) -> Vec<Cell> {
         Change::RemoveRegion(id) => vec![id.0.into()],
         Change::RemoveRegionBlock(id) => vec![id.0.into()],
         Change::RemovePrefixAllocation(id) => vec![id.0.into()],
+        Change::RemoveAccount(id) | Change::RemoveLease(id) => vec![id.0.into()],
+        Change::RemoveSighting(line) => vec![line.0.into()],
+        Change::RemoveAlarm(id) => vec![id.0.into()],
     }
 }
 
@@ -358,6 +379,8 @@ fn id(change: &Change) -> Option<i64> {
         Change::PutRegion(row) => Some(row.id.0),
         Change::PutRegionBlock(row) => Some(row.id.0),
         Change::PutPrefixAllocation(row) => Some(row.id.0),
+        Change::PutAccount(row) => Some(row.id.0),
+        Change::PutAlarm(row) => Some(row.id.0),
         _ => None,
     }
 }

@@ -10,8 +10,8 @@ use super::table::{CALL_RECORD, made};
 use crate::change::{Change, Key};
 use crate::error::{Result, StoreError};
 use crate::rows::{
-    Binding, CallRecord, Device, Line, LineId, Number, Pool, PrefixAllocation, Region, RegionBlock, Route,
-    Site, Trunk,
+    Account, Alarm, Binding, CallRecord, Device, Lease, Line, LineId, Number, Pool, PrefixAllocation, Region,
+    RegionBlock, Route, Sighting, Site, Trunk,
 };
 use crate::store::{CallQuery, Contents, FeedEntry, FeedPosition};
 
@@ -34,6 +34,10 @@ pub(crate) async fn load(session: &mut Session, catalog: &Catalog) -> Result<Con
         regions: all(session, catalog).await?,
         region_blocks: all(session, catalog).await?,
         prefix_allocations: all(session, catalog).await?,
+        accounts: all(session, catalog).await?,
+        leases: all(session, catalog).await?,
+        sightings: all(session, catalog).await?,
+        alarms: all(session, catalog).await?,
         position,
     })
 }
@@ -128,6 +132,24 @@ pub(crate) async fn read_back(session: &mut Session, catalog: &Catalog, keys: &[
         .for_each(&mut keep);
     let pools = wanted(|key| if let Key::Pool(name) = key { Some(vec![name.as_str().into()]) } else { None });
     some::<Pool>(session, catalog, &pools).await?.into_iter().map(Change::PutPool).for_each(&mut keep);
+    let accounts = wanted(|key| if let Key::Account(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<Account>(session, catalog, &accounts)
+        .await?
+        .into_iter()
+        .map(Change::PutAccount)
+        .for_each(&mut keep);
+    let leases =
+        wanted(|key| if let Key::Lease(account) = key { Some(vec![account.0.into()]) } else { None });
+    some::<Lease>(session, catalog, &leases).await?.into_iter().map(Change::PutLease).for_each(&mut keep);
+    let sightings =
+        wanted(|key| if let Key::Sighting(line) = key { Some(vec![line.0.into()]) } else { None });
+    some::<Sighting>(session, catalog, &sightings)
+        .await?
+        .into_iter()
+        .map(Change::PutSighting)
+        .for_each(&mut keep);
+    let alarms = wanted(|key| if let Key::Alarm(id) = key { Some(vec![id.0.into()]) } else { None });
+    some::<Alarm>(session, catalog, &alarms).await?.into_iter().map(Change::PutAlarm).for_each(&mut keep);
 
     let lines = wanted(|key| if let Key::Bindings(line) = key { Some(vec![line.0.into()]) } else { None });
     let mut of_lines: HashMap<LineId, Vec<Change>> = HashMap::new();
@@ -165,6 +187,10 @@ fn removal(key: &Key) -> Change {
         Key::Region(id) => Change::RemoveRegion(id),
         Key::RegionBlock(id) => Change::RemoveRegionBlock(id),
         Key::PrefixAllocation(id) => Change::RemovePrefixAllocation(id),
+        Key::Account(id) => Change::RemoveAccount(id),
+        Key::Lease(account) => Change::RemoveLease(account),
+        Key::Sighting(line) => Change::RemoveSighting(line),
+        Key::Alarm(id) => Change::RemoveAlarm(id),
     }
 }
 

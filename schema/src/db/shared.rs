@@ -69,6 +69,10 @@ impl Catalog {
             &table::REGION,
             &table::REGION_BLOCK,
             &table::PREFIX_ALLOCATION,
+            &table::ACCOUNT,
+            &table::LEASE,
+            &table::SIGHTING,
+            &table::ALARM,
         ];
         let rows = dialect.rows();
         let lines = format!("(SELECT {} FROM {rows})", dialect.cells(&[("line", Kind::Int)]));

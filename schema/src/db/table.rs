@@ -64,7 +64,7 @@ pub(crate) static SITE: Table = Table {
     numbered: true,
     uniques: &[("site code", &["code"]), ("site domain", &["domain"])],
     references: &[],
-    held_by: &[(&LINE, "site"), (&DEVICE, "site")],
+    held_by: &[(&LINE, "site"), (&DEVICE, "site"), (&ACCOUNT, "site")],
 };
 
 pub(crate) static LINE: Table = Table {
@@ -196,6 +196,8 @@ pub(crate) static CALL_RECORD: Table = Table {
         ("reason", Text),
         ("ended_by", Text),
         ("media", Text),
+        ("call_ids", Text),
+        ("explanation", Text),
     ],
     key: 1,
     label: "id",
@@ -297,6 +299,91 @@ pub(crate) static PREFIX_ALLOCATION: Table = Table {
     numbered: true,
     uniques: &[("prefix", &["prefix"]), ("prefix of site", &["site"])],
     references: &[("region", &REGION)],
+    held_by: &[],
+};
+
+pub(crate) static ACCOUNT: Table = Table {
+    name: "account",
+    what: "account",
+    plural: "accounts",
+    columns: &[
+        ("id", Int),
+        ("name", Text),
+        ("site", Int),
+        ("sealed_password", Text),
+        ("link_client", Text),
+        ("link_server", Text),
+        ("barred", Flag),
+    ],
+    key: 1,
+    label: "name",
+    numbered: true,
+    uniques: &[("account name", &["name"]), ("account of site", &["site"])],
+    references: &[("site", &SITE)],
+    held_by: &[],
+};
+
+pub(crate) static LEASE: Table = Table {
+    name: "lease",
+    what: "lease",
+    plural: "leases",
+    columns: &[
+        ("account", Int),
+        ("up", Flag),
+        ("client", Text),
+        ("server", Text),
+        ("changed_at", Int),
+        ("logins", Int),
+        ("takeovers", Int),
+        ("previous_client", Text),
+        ("neighbours", Int),
+        ("neighbour_capacity", Int),
+        ("reported_at", Int),
+    ],
+    key: 1,
+    label: "account",
+    numbered: false,
+    uniques: &[],
+    references: &[("account", &ACCOUNT)],
+    held_by: &[],
+};
+
+pub(crate) static SIGHTING: Table = Table {
+    name: "sighting",
+    what: "sighting",
+    plural: "sightings",
+    columns: &[("line", Int), ("source", Text), ("seen_at", Int)],
+    key: 1,
+    label: "line",
+    numbered: false,
+    uniques: &[],
+    references: &[("line", &LINE)],
+    held_by: &[],
+};
+
+pub(crate) static ALARM: Table = Table {
+    name: "alarm",
+    what: "alarm",
+    plural: "alarms",
+    columns: &[
+        ("id", Int),
+        ("kind", Text),
+        ("site", Int),
+        ("subject", Text),
+        ("cause", Text),
+        ("remedy", Text),
+        ("details", Text),
+        ("raised_at", Int),
+        ("cleared_at", Int),
+        ("acked_at", Int),
+        ("acked_by", Text),
+        ("comment", Text),
+    ],
+    key: 1,
+    label: "subject",
+    numbered: true,
+    uniques: &[],
+    references: &[],
     held_by: &[],
 };
 

@@ -149,3 +149,50 @@ fn the_address_plan_follows_its_rows() {
     directory.replace(&Contents::default());
     assert_eq!(*directory.address_plan(), AddressPlan::default());
 }
+
+#[test]
+fn accounts_follow_their_name_and_site() {
+    let account = |id, name: &str, site| Account {
+        id: AccountId(id),
+        ..Account::new(name, SiteId(site), Sealed::from_stored(String::new())).expect("valid")
+    };
+    let directory = Directory::default();
+    directory.apply(&Change::PutAccount(account(1, "a", 1)));
+    directory.apply(&Change::PutAccount(account(2, "b", 2)));
+    // The two swap their names and sites.
+    directory.apply(&Change::PutAccount(account(1, "b", 2)));
+    directory.apply(&Change::PutAccount(account(2, "a", 1)));
+    let id = |found: Option<Arc<Account>>| found.map(|account| account.id.0);
+    assert_eq!(
+        (id(directory.account_by_name("a")), id(directory.account_of_site(SiteId(2)))),
+        (Some(2), Some(1))
+    );
+    directory.apply(&Change::PutLease(Lease::new(AccountId(1))));
+    directory.apply(&Change::PutLease(Lease::new(AccountId(2))));
+    directory.apply(&Change::RemoveAccount(AccountId(1)));
+    assert!(directory.account_by_name("b").is_none() && directory.account_of_site(SiteId(2)).is_none());
+    assert!(directory.lease(AccountId(1)).is_none() && directory.lease(AccountId(2)).is_some());
+    let contents = Contents { accounts: vec![account(2, "c", 3)], ..Contents::default() };
+    directory.replace(&contents);
+    assert!(directory.account_by_name("a").is_none() && directory.leases().is_empty());
+    assert_eq!(id(directory.account_of_site(SiteId(3))), Some(2));
+}
+
+#[test]
+fn sightings_and_alarms_are_kept_the_newest_first() {
+    let directory = Directory::default();
+    let source = "192.0.2.1".parse().expect("an address");
+    for (line, seen_at) in [(1, 10), (2, 30), (3, 20), (1, 40)] {
+        directory.apply(&Change::PutSighting(Sighting { line: LineId(line), source, seen_at }));
+        let alarm = Alarm::new(crate::AlarmKind::WrongSite, "s042-101", "", "", seen_at);
+        directory.apply(&Change::PutAlarm(Alarm { id: AlarmId(line), ..alarm }));
+    }
+    assert_eq!(directory.sightings().iter().map(|row| row.line.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(directory.alarms().iter().map(|row| row.id.0).collect::<Vec<_>>(), [1, 2, 3]);
+    directory.apply(&Change::PutLine(line(2, 1, "102")));
+    directory.apply(&Change::RemoveLine(LineId(2)));
+    directory.apply(&Change::RemoveAlarm(AlarmId(2)));
+    assert!(directory.sighting(LineId(2)).is_none() && directory.alarm(AlarmId(2)).is_none());
+    directory.replace(&Contents::default());
+    assert!(directory.sightings().is_empty() && directory.alarms().is_empty());
+}

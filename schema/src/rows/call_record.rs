@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::words::{UnknownWord, words};
 use super::{InvalidRow, LineId, TrunkId, check_text, ensure};
 
 /// What stays of a call: written exactly once, for failed calls too.
@@ -38,6 +39,10 @@ pub struct CallRecord {
     pub ended_by: Option<EndedBy>,
     /// The media statistics of each leg, as the translator writes them.
     pub media: serde_json::Value,
+    /// The Call-IDs of its legs, the caller's first: its messages are found by them.
+    pub call_ids: Vec<String>,
+    /// One sentence on why it ended so: which leg, which hop, which rule or peer said so. Empty when there is no more to say than `reason`.
+    pub explanation: String,
 }
 
 impl CallRecord {
@@ -52,6 +57,9 @@ impl CallRecord {
         check_text("call record caller", &self.caller, 1024)?;
         check_text("call record callee", &self.callee, 1024)?;
         check_text("call record reason", &self.reason, 512)?;
+        check_text("call record explanation", &self.explanation, 1024)?;
+        ensure(self.call_ids.len() <= 64, "call record Call-IDs", "", "use at most 64")?;
+        self.call_ids.iter().try_for_each(|id| check_text("call record Call-ID", id, 256))?;
         let media = self.media.to_string();
         ensure(media.len() <= 64 * 1024, "call record media", "", "use at most 64 KiB of JSON")?;
         ensure(!media.contains("\\u0000"), "call record media", "", "leave NUL characters out")
@@ -61,42 +69,6 @@ impl CallRecord {
     pub fn talked_ms(&self) -> Option<i64> {
         Some((self.ended_at? - self.answered_at?).max(0))
     }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)*
-        }
-
-        impl $name {
-            /// The word for it in the store and in listings.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $($name::$variant => $word,)*
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(word: &str) -> Result<Self, UnknownWord> {
-                match word {
-                    $($word => Ok($name::$variant),)*
-                    _ => Err(UnknownWord { word: word.chars().take(32).collect(), expected: concat!($($word, " ",)*) }),
-                }
-            }
-        }
-    };
 }
 
 words!(
@@ -140,13 +112,3 @@ words!(
         Platform = "platform",
     }
 );
-
-/// A word that is none of those expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown word {word:?}: expected one of: {expected}")]
-pub struct UnknownWord {
-    /// What was given, shortened.
-    pub word: String,
-    /// The words that are known, separated by blanks.
-    pub expected: &'static str,
-}

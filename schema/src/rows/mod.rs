@@ -2,25 +2,33 @@
 //!
 //! Fields are public; `check` on each row says whether it may be stored, and every commit calls it.
 
+mod account;
+mod alarm;
 mod binding;
 mod call_record;
 mod device;
+mod lease;
 mod line;
 mod mac;
 mod node;
 mod number;
 mod prefix;
 mod route;
+mod sighting;
 mod site;
 mod trunk;
+mod words;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use account::{Account, TunnelLink};
+pub use alarm::{Alarm, AlarmKind};
 pub use binding::Binding;
-pub use call_record::{CallRecord, CallResult, Direction, EndedBy, UnknownWord};
+pub use call_record::{CallRecord, CallResult, Direction, EndedBy};
 pub use device::{Addressing, Device};
+pub use lease::Lease;
 pub use line::{Line, Rights};
 pub use mac::{BadMac, Mac};
 pub use node::Node;
@@ -28,9 +36,11 @@ pub use number::Number;
 pub use prefix::{Pool, PrefixAllocation, Region, RegionBlock};
 pub(crate) use route::MAX_PREFIX;
 pub use route::Route;
+pub use sighting::Sighting;
 pub(crate) use site::MAX_CODE;
 pub use site::Site;
 pub use trunk::{BadGateway, Family, Gateway, GatewayTransport, Trunk};
+pub use words::UnknownWord;
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -83,6 +93,14 @@ row_id!(
 row_id!(
     /// Names a [`PrefixAllocation`].
     PrefixAllocationId
+);
+row_id!(
+    /// Names an [`Account`].
+    AccountId
+);
+row_id!(
+    /// Names an [`Alarm`].
+    AlarmId
 );
 
 /// A row that may not be stored, and why.

@@ -160,6 +160,7 @@ async fn a_follower_keeps_its_mirror_true(place: Place) {
     store.commit("b", vec![Change::PutSite(site("43"))]).await.expect("a commit");
     put(&*store, Change::RemoveLine(line_id)).await.expect("a removal");
     assert_eq!(next().await, Change::RemoveBindings { line: line_id });
+    assert_eq!(next().await, Change::RemoveSighting(line_id));
     assert_eq!(next().await, Change::RemoveLine(line_id));
     assert!(mirror.directory().line(line_id).is_none() && mirror.directory().site_by_code("43").is_none());
     task.abort();

@@ -95,6 +95,10 @@ pub(super) fn allocation(site: SiteId, prefix: &str) -> PrefixAllocation {
     }
 }
 
+pub(super) fn account(name: &str, site: SiteId) -> Account {
+    Account::new(name, site, Sealed::from_stored("sealed".to_owned())).expect("an account")
+}
+
 pub(super) fn binding(line: LineId, contact: &str) -> Binding {
     Binding {
         line,
@@ -130,6 +134,8 @@ pub(super) fn record(id: &str, started_at: i64) -> CallRecord {
         reason: String::new(),
         ended_by: Some(EndedBy::Callee),
         media: serde_json::json!({"legs": [{"sent": 50, "mos": 4.4}]}),
+        call_ids: vec!["a@192.0.2.1".to_owned(), "c6w00-b".to_owned()],
+        explanation: "the called party hung up".to_owned(),
     }
 }
 
@@ -149,6 +155,13 @@ pub(super) async fn put_site(store: &dyn Store, code: &str) -> SiteId {
 pub(super) async fn put_line(store: &dyn Store, site: SiteId, extension: &str) -> LineId {
     match put(store, Change::PutLine(line(site, extension))).await {
         Ok(Change::PutLine(line)) => line.id,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+pub(super) async fn put_account(store: &dyn Store, name: &str, site: SiteId) -> AccountId {
+    match put(store, Change::PutAccount(account(name, site))).await {
+        Ok(Change::PutAccount(account)) => account.id,
         other => unreachable!("{other:?}"),
     }
 }

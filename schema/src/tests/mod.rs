@@ -4,4 +4,5 @@ mod contract;
 mod feed;
 mod fixtures;
 mod provisioning;
+mod tunnels;
 mod writer;

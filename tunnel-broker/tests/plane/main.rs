@@ -1,6 +1,8 @@
-//! The data plane for real: TUN devices and raw sockets in network namespaces that each test makes for itself. Needs root.
+//! The data plane and the agent for real: TUN devices and raw sockets in network namespaces that each test makes for itself. Needs
+//! root.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod agent;
 mod carry;
 mod judge;
 mod moving;
