@@ -1,6 +1,7 @@
 //! Network namespaces without a name: each lives as long as its thread and its sockets, and nothing of it stays behind.
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
@@ -66,6 +67,35 @@ impl Namespace {
         other.ip(&format!("link set {other_name} up"));
     }
 }
+
+/// Switches something about an interface of the present namespace on or off, as the program `ethtool` does.
+#[allow(unsafe_code)] // One `ioctl`; that program is seldom installed.
+pub(crate) fn ethtool(interface: &str, command: u32, is_on: bool) {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let mut value = [command, u32::from(is_on)];
+    let mut request = [0u8; 40];
+    request[..interface.len()].copy_from_slice(interface.as_bytes());
+    request[16..24].copy_from_slice(&(value.as_mut_ptr() as usize).to_ne_bytes());
+    // SAFETY: `request` is as long as `struct ifreq` and holds an interface's name and a pointer to
+    // `value`, a `struct ethtool_value`, which lives longer.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, request.as_mut_ptr()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Lets an interface of the present namespace wait for a millisecond for further segments to merge, as one with interrupts does.
+pub(crate) fn wait_to_merge(interface: &str) {
+    // The settings are seen in a file system of the namespace only; a fresh mount of it ends with its shell.
+    let script = format!(
+        "mount -t sysfs sysfs /sys && cd /sys/class/net/{interface} && echo 1000000 > gro_flush_timeout && echo 2 > napi_defer_hard_irqs"
+    );
+    let status = Command::new("unshare").args(["--mount", "sh", "-c", &script]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Receiving: TCP segments that arrive close together are merged.
+pub(crate) const ETHTOOL_SGRO: u32 = 0x2c;
+/// Sending: TCP segments are left to the network card to cut.
+pub(crate) const ETHTOOL_STSO: u32 = 0x1f;
 
 impl Drop for Namespace {
     fn drop(&mut self) {
