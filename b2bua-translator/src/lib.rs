@@ -9,6 +9,7 @@
 //! | `bridge` | what one leg asks in an answered call becomes a request on the other |
 //! | `media` | a call's media, and SDP on its way between the legs |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
+//! | `gateway_names` | whose certificate a gateway must show |
 //! | `identity`, `failure` | who calls and what is shown of it; how failures pass |
 //! | [`record`] | what stays of a call |
 //! | [`question`], [`world`] | what the core asks, and who answers |
@@ -27,6 +28,7 @@ mod bridge;
 mod call;
 mod env;
 mod failure;
+mod gateway_names;
 mod identity;
 mod incoming;
 mod invite;
@@ -39,6 +41,7 @@ mod setup;
 mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
+pub use self::gateway_names::GatewayNames;
 pub use self::question::{Answer, Question};
 pub use self::settings::{Country, Face, KeepAlive, Settings};
 pub use self::world::TranslatorWorld;
