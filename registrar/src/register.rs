@@ -455,6 +455,33 @@ pub(crate) mod tests {
         assert_eq!(learned(9001, "Contact: *\r\nExpires: 0\r\n"), None);
     }
 
+    /// RFC 4475 §3.1.1.4: contacts that differ in escaped nulls are two.
+    /// RFC 4475 §3.3.12: a parameter behind a bare Contact is not stored as the URI's.
+    /// RFC 4475 §3.3.13: a parameter within a Contact's brackets is stored as the URI's.
+    /// RFC 4475 §3.3.14: headers of a Contact's URI are kept with it.
+    #[test]
+    fn contacts_of_the_torture_messages() {
+        let mut bench = Bench::new();
+        let mut stored = |headers: &str| {
+            bench.register(0, "Contact: *\r\nExpires: 0\r\n");
+            contacts(&bench.register(0, &format!("{headers}Expires: 100\r\n")))
+        };
+        let nulls = "Contact: <sip:%00@host5.example.com>\r\nContact: <sip:%00%00@host5.example.com>\r\n";
+        assert_eq!(stored(nulls).len(), 2);
+        assert_eq!(
+            stored("Contact: sip:+19725552222@gw1.example.net;unknownparam\r\n"),
+            ["<sip:+19725552222@gw1.example.net>;expires=100"]
+        );
+        assert_eq!(
+            stored("Contact: <sip:+19725552222@gw1.example.net;unknownparam>\r\n"),
+            ["<sip:+19725552222@gw1.example.net;unknownparam>;expires=100"]
+        );
+        assert_eq!(
+            stored("M: <sip:user@example.com?Route=%3Csip:sip.example.com%3E>\r\n"),
+            ["<sip:user@example.com?Route=%3Csip:sip.example.com%3E>;expires=100"]
+        );
+    }
+
     #[test]
     fn several_contacts_come_best_first() {
         let mut bench = Bench::new();

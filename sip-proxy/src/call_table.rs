@@ -180,6 +180,8 @@ mod tests {
             reason: String::new(),
             ended_by: None,
             media: serde_json::Value::Null,
+            call_ids: Vec::new(),
+            explanation: String::new(),
         }
     }
 

@@ -88,7 +88,20 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
                 .filter(|flow| binding.source.is_none_or(|source| source.ip() == flow.remote.ip()))?,
         },
     };
-    Some(Target { uri: Some(binding.contact.clone()), routes: binding.path.clone(), flow, trusted: false })
+    Some(Target {
+        uri: Some(request_uri(&binding.contact)),
+        routes: binding.path.clone(),
+        flow,
+        trusted: false,
+    })
+}
+
+/// What a Contact becomes in a request line (RFC 3261 §16.6, step 2).
+fn request_uri(contact: &str) -> String {
+    match contact.parse::<Uri>() {
+        Ok(uri) if contact.contains(['?', ';']) => uri.for_request_line().to_string(),
+        _ => contact.to_owned(),
+    }
 }
 
 /// The flow as the registrar wrote it: transport, address of the node, address of the phone, and the node's name.
@@ -140,6 +153,24 @@ mod tests {
     fn groups(bindings: &[Arc<Binding>], breadth: usize) -> Vec<Vec<String>> {
         let groups = of_bindings(bindings, &incoming(), &Settings::for_tests(), breadth);
         groups.iter().map(|group| group.iter().filter_map(|target| target.uri.clone()).collect()).collect()
+    }
+
+    /// RFC 3261 §16.6: what a Request-URI may not hold is taken out of a Contact.
+    /// RFC 4475 §3.3.13: parameters of a Contact's URI are kept.
+    /// RFC 4475 §3.3.14: headers of a Contact's URI add no header to a request.
+    #[test]
+    fn a_contact_becomes_a_request_uri() {
+        for (contact, expected) in [
+            ("sip:101@[::1]:5060", "sip:101@[::1]:5060"),
+            (
+                "sip:+19725552222@gw1.example.net;unknownparam",
+                "sip:+19725552222@gw1.example.net;unknownparam",
+            ),
+            ("sip:user@example.com?Route=%3Csip:sip.example.com%3E", "sip:user@example.com"),
+            ("sip:a@b;method=INVITE;x=y?a=b", "sip:a@b;x=y"),
+        ] {
+            assert_eq!(request_uri(contact), expected);
+        }
     }
 
     #[test]

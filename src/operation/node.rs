@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
+use node::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,6 +24,8 @@ pub(crate) struct Live {
     pub node: String,
     /// Its state as a JSON object: addresses, calls, registrations.
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// The SIP messages that it remembers.
+    pub trace: Trace,
 }
 
 impl NodeOperation {

@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use node::config::{Config, Role};
 use node::lifecycle::{self, Shutdown};
 use node::listener::Listener;
 use node::telemetry::{self, AdminServer, Health};
+use node::trace::{Trace, hep};
 use node::worker::Workers;
 use serde_json::json;
 use sip_core::flow::Transport;
@@ -54,7 +56,8 @@ impl Platform {
         let admin_server =
             AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
         let foundation = Foundation::lay(config).await?;
-        let started = start_roles(config, &foundation, &shutdown);
+        let trace = trace(&config.trace)?;
+        let started = start_roles(config, &foundation, &shutdown, &trace);
         let (listeners, workers) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -63,7 +66,7 @@ impl Platform {
                 return Err(error);
             }
         };
-        let live = live(config, &foundation, &listeners);
+        let live = live(config, &foundation, &listeners, trace);
         let office = Arc::new(foundation.office(config, Some(live))?);
         let admin_socket = AdminSocket::listen(&config.node.admin_socket, Arc::clone(&office)).await?;
         foundation.announce(config);
@@ -148,13 +151,14 @@ fn start_roles(
     config: &Config,
     foundation: &Foundation,
     shutdown: &Shutdown,
+    trace: &Trace,
 ) -> anyhow::Result<(Listeners, Vec<Workers>)> {
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown)?),
+        true => Some(Bound::proxy(config, shutdown, trace)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown)?),
+        true => Some(Bound::translator(config, shutdown, trace)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -170,8 +174,22 @@ fn start_roles(
     Ok((listeners, workers))
 }
 
+/// The memory for messages, and the way to Homer, when one is named.
+fn trace(config: &node::config::Trace) -> anyhow::Result<Trace> {
+    let password = config.homer_password_file.as_deref().map(|path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("[trace] homer_password_file: {}", path.display()))
+    });
+    let password = password.transpose()?;
+    let exporter = config.homer.map(|server| {
+        hep::Exporter::new(server, config.homer_agent, password.as_deref().map(str::trim_end))
+            .with_context(|| format!("[trace] homer: no way to {server}"))
+    });
+    Ok(Trace::new(config.memory_mib * 1024 * 1024, exporter.transpose()?))
+}
+
 /// What the running node tells of itself.
-fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live {
+fn live(config: &Config, foundation: &Foundation, listeners: &Listeners, trace: Trace) -> Live {
     let locations = Arc::clone(&foundation.locations);
     let calls = foundation.calls();
     let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -187,7 +205,7 @@ fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state) }
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

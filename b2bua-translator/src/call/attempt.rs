@@ -11,6 +11,7 @@ use crate::env::{Alarm, Env, Owner};
 use crate::invite::{compose, toward};
 use crate::leg::{Leg, Peering, Reliability};
 use crate::question::Side;
+use crate::talk::Talk;
 use crate::trunks::Candidate;
 
 impl Call {
@@ -22,7 +23,13 @@ impl Call {
         let mut leg =
             Leg::new(env, self.key, Side::Callee, peering, candidate.face, candidate.flow(), call_id);
         self.ends.push(leg.end());
+        if let Some(draft) = &mut self.draft {
+            draft.call_ids.push(leg.call_id.clone());
+        }
         if let Some(offer) = &setup.offer {
+            let mut talk = Talk::default();
+            talk.describe(Side::Caller, offer.clone());
+            self.media.publish(env, &talk, false);
             leg.said = Some(self.media.translate(offer, Side::Callee, &mut leg.origin));
         }
         self.invite(env, candidate, leg, 1);

@@ -7,3 +7,4 @@ mod limits;
 mod nonsense;
 mod outside;
 mod relaying;
+mod sightings;
