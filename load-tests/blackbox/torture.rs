@@ -9,9 +9,14 @@ use user_agent::Message;
 use crate::support::raw::own_ipv4;
 use crate::support::{Node, Raw, Setup};
 
-/// What the proxy answers. The node of the test has the realm `registrar.example.com`, sites with the domains example.com, example.net
+/// Statuses in order.
+type Answers = &'static [u16];
+/// RFC, message, what the proxy answers in a datagram; and on a stream, where that is something else or the connection ends.
+type Case = (&'static str, &'static str, Answers, Option<(Answers, bool)>);
+
+/// Every message. The node of the test has the realm `registrar.example.com`, sites with the domains example.com, example.net
 /// and example.org, and goes by `[2001:db8::10]` with the ports 5060 and 5070, so that most messages are for it.
-const ANSWERS: &[(&str, &str, &[u16], Option<(&[u16], bool)>)] = &[
+const ANSWERS: &[Case] = &[
     // Routed through somebody else; what follows is for us, and asks for credentials.
     ("rfc4475", "wsinv", &[403], None),
     ("rfc4475", "intmeth", &[407], None),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use user_agent::{Message, answer_challenge};
 
-use super::{Credentials, Node, PATIENCE};
+use super::{Credentials, Node, PATIENCE, Setup};
 
 /// A socket that speaks SIP to one server. Waiting fails the test after a while, with everything that did come.
 pub(crate) struct Raw {
@@ -274,7 +274,10 @@ pub(crate) fn next_in_call(request: &Message, method: &str) -> Message {
     let via = request.header("Via").unwrap();
     let old = via.split("branch=").nth(1).unwrap().split(';').next().unwrap();
     let via = via.replace(old, &format!("z9hG4bK{}", unique()));
-    set(&mut again, "Via", &via);
+    // Those below it are of others, and stay.
+    if let Some((_, top)) = again.headers.iter_mut().find(|(name, _)| name == "Via") {
+        *top = via;
+    }
     let (number, _) = request.cseq().unwrap();
     set(&mut again, "CSeq", &format!("{} {method}", number + 1));
     again
@@ -363,4 +366,26 @@ fn is_late(error: &std::io::Error) -> bool {
 fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{:x}x{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A node whose every word is in order: one worker takes messages in turn, and nothing is sent a second time while a test runs.
+pub(crate) fn slow_and_steady() -> Setup {
+    Setup::new().set("NODE__WORKERS", "1").set("SIP__T1_MS", "4000").set("SIP__T2_MS", "4000")
+}
+
+/// A phone by hand that is registered at a UDP port of its own.
+pub(crate) fn registered(node: &Node, line: &Credentials) -> Raw {
+    registered_as(node, line, "")
+}
+
+/// The same with further parameters of its Contact.
+pub(crate) fn registered_as(node: &Node, line: &Credentials, params: &str) -> Raw {
+    let mut phone = Raw::udp(node.proxy);
+    phone.register(line, &format!("<sip:{}@{}>{params}", line.extension, phone.local), &[]);
+    phone
+}
+
+/// The URI of a line at its site.
+pub(crate) fn aor(line: &Credentials) -> String {
+    format!("sip:{}@{}", line.extension, line.domain)
 }
