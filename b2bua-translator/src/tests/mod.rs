@@ -9,4 +9,5 @@ mod limits;
 mod offers;
 mod random;
 mod reliable;
+mod sessions;
 mod trunk_watch;
