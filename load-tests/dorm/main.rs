@@ -8,7 +8,6 @@ mod behind_a_router;
 mod broker_restart;
 mod call_through_the_tunnel;
 mod eight_steps;
-mod neighbour_table;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;
