@@ -20,6 +20,15 @@ pub(crate) struct Identity {
     pub(crate) private: bool,
 }
 
+/// The caller.
+#[derive(Debug)]
+pub(crate) enum Party {
+    /// A phone, through the proxy.
+    Inside(InsideCaller),
+    /// Somebody behind a trunk.
+    Outside(OutsideCaller),
+}
+
 /// The inside party of an outbound call: its line, and what it is called in the record.
 #[derive(Debug, Clone)]
 pub(crate) struct InsideCaller {

@@ -39,6 +39,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// How trunks are watched.
     pub keep_alive: KeepAlive,
+    /// The session timers that we ask for and take.
+    pub session: SessionPolicy,
     /// What log lines hide.
     pub mask: Mask,
 }
@@ -61,6 +63,7 @@ impl Settings {
             call_limit: Duration::from_secs(12 * 3600),
             retry_after: Duration::from_secs(5),
             keep_alive: KeepAlive::default(),
+            session: SessionPolicy::default(),
             mask: Mask::default(),
         }
     }
@@ -145,6 +148,22 @@ impl Country {
             return None;
         }
         after(&self.national_prefix).and_then(|number| valid(format!("+{}{number}", self.code)))
+    }
+}
+
+/// How sessions are refreshed (RFC 4028), on each leg for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// The interval that we ask for, in seconds; `None` asks for none, and peers may still.
+    pub interval: Option<u32>,
+    /// The shortest interval that we take, in seconds.
+    pub min: u32,
+}
+
+impl Default for SessionPolicy {
+    /// What RFC 4028 §4 and §5 recommend.
+    fn default() -> Self {
+        SessionPolicy { interval: Some(1_800), min: 90 }
     }
 }
 

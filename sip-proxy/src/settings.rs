@@ -242,11 +242,13 @@ impl Settings {
     }
 
     fn is_advertised(&self, host_port: &HostPort, flow: &Flow) -> bool {
-        self.advertise.iter().any(|own| {
+        let is_told = self.advertise.iter().any(|own| {
             own.host == host_port.host
                 && (own.port == host_port.port
                     || own.port.unwrap_or(flow.local.port()) == host_port.port.unwrap_or(5060))
-        })
+        });
+        // Under TLS the port that is told is another.
+        is_told || !self.advertise.is_empty() && *host_port == self.name_on(flow)
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use b2bua_translator::relay::{self, RelaySettings, RelayWorker};
-use b2bua_translator::{Country, Face, GatewayNames, KeepAlive, TranslatorCore, TranslatorWorld};
+use b2bua_translator::{
+    Country, Face, GatewayNames, KeepAlive, SessionPolicy, TranslatorCore, TranslatorWorld,
+};
 use node::config::Config;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
@@ -125,6 +127,10 @@ pub(super) fn start_translator(
         transaction: config.sip.transactions(),
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
+        session: SessionPolicy {
+            interval: seconds(role.session_expires).filter(|seconds| *seconds > 0),
+            min: seconds(role.min_session_expires).unwrap_or(u32::MAX),
+        },
         mask: Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
@@ -149,6 +155,10 @@ pub(super) fn start_translator(
         (TranslatorCore::new(Arc::clone(&settings), shared.clone(), ids, wall_clock()), world)
     };
     Ok(bound.0.spawn(start)?)
+}
+
+fn seconds(span: Duration) -> Option<u32> {
+    u32::try_from(span.as_secs()).ok()
 }
 
 /// How others see a side of the translator: its first UDP listener, and where its media is.

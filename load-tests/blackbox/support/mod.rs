@@ -2,6 +2,7 @@
 
 mod baresip;
 mod kamailio;
+pub(crate) mod legs;
 mod lossy;
 mod node;
 mod phone;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use baresip::Persona;
 pub(crate) use kamailio::Kamailio;
+pub(crate) use legs::Legs;
 pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
