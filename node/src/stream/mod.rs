@@ -194,6 +194,8 @@ impl Streams {
     fn open(&mut self, flow: Flow) -> Result<ConnectionId, ()> {
         // A WebSocket is opened by its client, and only ever leads there (RFC 7118 §5).
         let is_possible = match flow.transport {
+            // The connection was named, and the place behind it is not known.
+            _ if flow.remote.port() == 0 => false,
             Transport::Tcp => true,
             Transport::Tls => self.shared.tls.is_some(),
             Transport::Udp | Transport::Ws | Transport::Wss => false,
