@@ -140,7 +140,7 @@ impl Path {
 impl Facing {
     /// The connection to the side that the value faces, and nowhere else: its far end is not known.
     fn own_flow(&self, incoming: &Flow, settings: &Settings) -> Option<Flow> {
-        let connection = self.connection?;
+        let connection = self.connection?.only();
         let ours =
             || settings.listeners.iter().find(|own| own.transport == self.transport).map(|own| own.addr);
         let local = self.local.or_else(ours).unwrap_or(incoming.local);
@@ -154,8 +154,7 @@ impl Facing {
 
 /// Whether the URI's transport is one that we cannot open.
 fn is_over_websocket(uri: &Uri) -> bool {
-    let transport = uri.sip().and_then(SipUri::required_transport);
-    matches!(transport, Some(Transport::Ws | Transport::Wss))
+    uri.sip().and_then(SipUri::required_transport).is_some_and(Transport::is_websocket)
 }
 
 #[cfg(test)]
@@ -273,7 +272,7 @@ mod tests {
         ] {
             let values = record(&flow(transport, Some(5)), &udp);
             let (_, next) = path(uri, &values).next(&udp, &settings).unwrap();
-            assert_eq!((next.transport, next.connection), (transport, Some(ConnectionId(5))), "{uri}");
+            assert_eq!((next.transport, next.connection), (transport, Some(ConnectionId(5).only())), "{uri}");
             assert_eq!((next.local, next.remote.port()), (flow(transport, None).local, 0), "{uri}");
             // Without a connection there is no way.
             assert!(path(uri, &record(&udp, &udp)).next(&udp, &settings).is_none(), "{uri}");
