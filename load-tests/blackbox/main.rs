@@ -31,6 +31,7 @@ mod strangers;
 mod support;
 mod torture;
 mod tunnel_accounts;
+mod tunnel_broker;
 mod two_nodes;
 mod unknown_number;
 mod wrong_password;
