@@ -37,7 +37,8 @@ fn an_old_client_is_served_as_it_was() {
     };
     assert_eq!(plain(prefix), plain(&provisioned.prefix.to_string()), "{granted}");
     assert_eq!(client.ping(), "+OK pong");
-    assert_eq!(account(&lab, 1)["lease"]["up"], true);
+    let up = || (account(&lab, 1)["lease"]["up"] == true).then_some(());
+    until("the lease says that the tunnel is up", PATIENCE, up);
     assert!(client.quit().starts_with("+OK"));
     let down = || (account(&lab, 1)["lease"]["up"] == false).then_some(());
     until("the tunnel is down", PATIENCE, down);
