@@ -96,6 +96,8 @@ struct Peers {
 struct Watch {
     /// The highest CSeq that we sent in each dialog.
     cseqs: HashMap<String, u32>,
+    /// The branches of our requests: the same again is a retransmission.
+    branches: HashSet<String>,
     /// Our INVITEs without a final response, by dialog.
     open: HashMap<String, u32>,
     /// Reliable responses that we sent and nobody has acknowledged, by dialog: their number, and whether they describe something.
@@ -104,9 +106,6 @@ struct Watch {
 
 impl Watch {
     fn sent(&mut self, peer: &Peer, message: &Message) {
-        let key = |tag: Option<String>| {
-            format!("{} {} {}", message.call_id().unwrap(), tag.unwrap_or_default(), peer.address)
-        };
         let cseq = message.cseq().unwrap();
         if let Ok(sdp) = Sdp::parse(message.body()) {
             for index in 0..sdp.media_count() {
@@ -119,13 +118,17 @@ impl Watch {
             assert!(message.body().is_empty() || !message.is(&Method::Invite), "{message:?}");
         }
         if message.is_request() && !message.is(&Method::Ack) && !message.is(&Method::Cancel) {
-            let key = key(message.from_tag());
+            let branch = message.top_via().unwrap().branch().unwrap_or_default().to_owned();
+            if !self.branches.insert(branch) {
+                return;
+            }
+            let key = dialog_of(message, message.to_tag(), peer);
             let last = self.cseqs.entry(key.clone()).or_insert(0);
-            // The same number again is a retransmission.
-            assert!(cseq.number >= *last, "CSeq {} after {last}", cseq.number);
-            let new = cseq.number > *last;
-            *last = cseq.number;
-            if message.is(&Method::Invite) && new && message.to_tag().is_some() {
+            // An answer that comes again after the call is gone is ended once more, with a number of its own.
+            let numbered = cseq.number > *last || message.to_tag().is_none() || message.is(&Method::Bye);
+            assert!(numbered, "CSeq {} after {last}", cseq.number);
+            *last = cseq.number.max(*last);
+            if message.is(&Method::Invite) && message.to_tag().is_some() {
                 assert!(self.open.insert(key, cseq.number).is_none(), "two INVITEs under way");
             }
         }
@@ -133,7 +136,7 @@ impl Watch {
         if cseq.method != Method::Invite || message.to_tag().is_none() {
             return;
         }
-        let key = key(message.to_tag());
+        let key = dialog_of(message, message.to_tag(), peer);
         if let Some(rseq) = message.header::<RSeq>().unwrap() {
             let describes = !message.body().is_empty();
             let before = self.unpracked.insert(key, (rseq.0, describes));
@@ -151,17 +154,21 @@ impl Watch {
     fn received(&mut self, message: &Message, from: &Peer) {
         let final_response = message.status().is_some_and(StatusCode::is_final);
         if final_response && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
-            let tag = message.from_tag().unwrap_or_default();
-            self.open.remove(&format!("{} {tag} {}", message.call_id().unwrap(), from.address));
+            self.open.remove(&dialog_of(message, message.to_tag(), from));
         }
         if let Ok(Some(rack)) = message.header::<RAck>() {
-            let tag = message.to_tag().unwrap_or_default();
-            let key = format!("{} {tag} {}", message.call_id().unwrap(), from.address);
+            let key = dialog_of(message, message.to_tag(), from);
             if self.unpracked.get(&key).is_some_and(|(number, _)| *number == rack.rseq) {
                 self.unpracked.remove(&key);
             }
         }
     }
+}
+
+/// Names a dialog by its Call-ID and one tag, which is the To tag of whatever its first INVITE's server says and hears.
+fn dialog_of(message: &Message, tag: Option<String>, peer: &Peer) -> String {
+    let both = [message.from_tag(), tag].map(Option::unwrap_or_default);
+    format!("{} {both:?} {}", message.call_id().unwrap(), peer.address)
 }
 
 fn twin(peer: &Peer) -> Peer {
@@ -174,6 +181,19 @@ impl Peers {
         while let Some((flow, message)) = harness.try_take_any() {
             let tag = format!("t{}", harness.count());
             let mut peer = Peer { address: flow.remote, local: flow.local, tag, dialog: None };
+            if std::env::var("SHOW").is_ok() {
+                eprintln!(
+                    ">>> {:?} {} from={:?} to={:?} cseq={} rack={:?} rseq={:?} body={}",
+                    message,
+                    peer.address,
+                    message.from_tag(),
+                    message.to_tag(),
+                    message.cseq().unwrap(),
+                    message.text(Name::RAck),
+                    message.text(Name::RSeq),
+                    message.body().len()
+                );
+            }
             self.watch.sent(&peer, &message);
             if message.is_request() {
                 self.requests.push((peer, message));
@@ -201,6 +221,19 @@ impl Peers {
 
     fn send(&mut self, harness: &mut Harness, peer: &Peer, message: Message) {
         self.watch.received(&message, peer);
+        if std::env::var("SHOW").is_ok() {
+            eprintln!(
+                "<<< {:?} {} from={:?} to={:?} cseq={} rack={:?} rseq={:?} body={}",
+                message,
+                peer.address,
+                message.from_tag(),
+                message.to_tag(),
+                message.cseq().unwrap(),
+                message.text(Name::RAck),
+                message.text(Name::RSeq),
+                message.body().len()
+            );
+        }
         harness.send(peer, &message);
         self.ever_sent.push((twin(peer), message));
     }
@@ -343,7 +376,8 @@ impl Peers {
         let place = tape.below(recent);
         let Some(peer) = self.dialogs.iter_mut().nth_back(place) else { return };
         let method = tape.pick(&METHODS).clone();
-        let body = description(tape, peer.address.ip());
+        // What an INFO brings is passed as it is.
+        let body = description(tape, peer.address.ip()).filter(|_| method != Method::Info);
         let request = harness.compose_with(peer, method, body, &[]);
         let peer = twin(peer);
         let request = knowing(tape, &request);

@@ -10,3 +10,9 @@ proptest! {
         call_ops(&data);
     }
 }
+
+#[test]
+#[ignore = "debugging"]
+fn replay() {
+    call_ops(&std::fs::read("/tmp/tr_case.bin").unwrap());
+}
