@@ -9,7 +9,7 @@ use std::time::Instant;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
-use sip_core::flow::Flow;
+use sip_core::flow::{ConnectionId, Flow};
 use sip_core::ids::{IdSource, WorkerId};
 use sip_core::transaction::{Event, Layer, Output as LayerOutput, ServerId};
 use sip_core::wire::header::{MaxForwards, MinSe};
@@ -57,6 +57,8 @@ pub struct TranslatorCore {
     next_call: u64,
     /// The one worker that watches the gateways.
     keep_alive: Option<KeepAlive>,
+    /// The certificates' names of open connections; as many as there are connections.
+    identified: HashMap<ConnectionId, Arc<[String]>>,
     draining: bool,
 }
 
@@ -85,7 +87,15 @@ impl TranslatorCore {
         if keep_alive.is_some() {
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
-        TranslatorCore { env, shared, calls: HashMap::new(), next_call: 1, keep_alive, draining: false }
+        TranslatorCore {
+            env,
+            shared,
+            calls: HashMap::new(),
+            next_call: 1,
+            keep_alive,
+            identified: HashMap::new(),
+            draining: false,
+        }
     }
 
     fn drain_layer(&mut self) {
@@ -197,14 +207,17 @@ impl TranslatorCore {
         }
     }
 
-    /// On the inside the configured proxies alone, by exact address and port; on the outside trunks, by their networks.
+    /// On the inside the configured proxies alone, by exact address and port; on the outside trunks, by their networks and, where one
+    /// is set, by the name in their certificate.
     fn peer(&self, flow: &Flow) -> Option<Peer> {
         let settings = &self.env.settings;
         if settings.inside.listens_at(flow.local) && settings.proxies.contains(&flow.remote) {
             return Some(Peer::Proxy);
         }
         settings.outside(flow.remote.ip()).filter(|face| face.listens_at(flow.local))?;
-        trunk_of_source(&self.env.directory, flow.remote).map(Peer::Trunk)
+        let names = flow.connection.and_then(|connection| self.identified.get(&connection));
+        let names = names.map_or(&[][..], |names| names);
+        trunk_of_source(&self.env.directory, flow.remote, names).map(Peer::Trunk)
     }
 
     fn invite(&mut self, server: ServerId, request: Message, flow: Flow, peer: Peer) {
@@ -299,7 +312,13 @@ impl Core for TranslatorCore {
         match input {
             Input::Received { flow, bytes } => self.env.layer.receive(now, flow, bytes),
             Input::TransmitFailed(id) => self.env.layer.transmit_failed(now, id),
-            Input::ConnectionClosed(connection) => self.env.layer.connection_closed(now, connection),
+            Input::Identified { connection, names } => {
+                self.identified.insert(connection, names);
+            }
+            Input::ConnectionClosed(connection) => {
+                self.identified.remove(&connection);
+                self.env.layer.connection_closed(now, connection);
+            }
             Input::Timer(id) if Layer::owns_timer(id) => self.env.layer.timer(now, id),
             Input::Timer(keep_alive::TIMER) => {
                 if let Some(keep_alive) = self.keep_alive.as_mut().filter(|_| !self.draining) {

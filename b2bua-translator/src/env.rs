@@ -146,7 +146,7 @@ impl Env {
 
     /// A Via of ours for a new request.
     pub(crate) fn via(&mut self, flow: &Flow, face: Face) -> Via {
-        Via::new(flow.transport, face.signalling, &self.ids.branch())
+        Via::new(flow.transport, face.at(flow.transport), &self.ids.branch())
     }
 
     /// Sends a request. `None` when the transaction table is full.
@@ -292,7 +292,12 @@ impl Env {
             && matches!(transport, Transport::Udp | Transport::Tcp);
         let proxies = &self.settings.proxies;
         let inside = proxies.contains(&known.remote) && !proxies.contains(&address);
-        if !usable || inside || (address == known.remote && transport == known.transport) {
+        // What began under TLS stays there, whatever a Contact leaves out.
+        if known.transport.is_secure()
+            || !usable
+            || inside
+            || (address == known.remote && transport == known.transport)
+        {
             return known;
         }
         Flow { transport, remote: address, local: known.local, connection: None }
@@ -313,7 +318,7 @@ pub(crate) fn alarm_of(timer: TimerId) -> Option<(CallKey, Alarm)> {
 
 /// Our Contact on a face.
 pub(crate) fn contact(face: Face, transport: Transport) -> NameAddr {
-    NameAddr::new(SipUri::of_address(face.signalling, transport))
+    NameAddr::new(SipUri::of_address(face.at(transport), transport))
 }
 
 /// The low bits of a timer that tell a call's timers apart; its own timers have the top bit clear (61 bits of calls last).

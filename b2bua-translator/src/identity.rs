@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn face() -> Face {
-        Face { signalling: "[2001:db8::9]:5070".parse().unwrap(), media: "2001:db8::9".parse().unwrap() }
+        Face::new("[2001:db8::9]:5070".parse().unwrap(), "2001:db8::9".parse().unwrap())
     }
 
     #[test]

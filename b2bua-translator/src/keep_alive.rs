@@ -98,9 +98,9 @@ impl KeepAlive {
     fn ask(&mut self, env: &mut Env, gateway: Gateway) {
         let Some(face) = env.settings.outside(gateway.address.ip()) else { return };
         let transport = transport_of(gateway);
-        let flow = Flow { transport, local: face.signalling, remote: gateway.address, connection: None };
+        let flow = Flow { transport, local: face.at(transport), remote: gateway.address, connection: None };
         let uri = SipUri::of_address(gateway.address, transport);
-        let own = SipUri::of_address(face.signalling, transport);
+        let own = SipUri::of_address(face.at(transport), transport);
         let request = Builder::request(&Method::Options, &uri)
             .header(Name::Via, env.via(&flow, face))
             .header(Name::MaxForwards, MaxForwards(70))

@@ -10,6 +10,7 @@
 //! | `media`, `talk` | a call's media, and SDP on its way between the legs; what both sides last said |
 //! | `body`, `required` | what a message brings, and what it may require |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
+//! | `gateway_names` | whose certificate a gateway must show |
 //! | `identity`, `failure`, `cause` | who calls and what is shown of it; how failures pass; why a call ends |
 //! | [`record`] | what stays of a call |
 //! | [`question`], [`world`] | what the core asks, and who answers |
@@ -32,6 +33,7 @@ mod call;
 mod cause;
 mod env;
 mod failure;
+mod gateway_names;
 mod identity;
 mod invite;
 mod keep_alive;
@@ -46,6 +48,7 @@ pub mod testing;
 mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
+pub use self::gateway_names::GatewayNames;
 pub use self::question::{Answer, Question};
 pub use self::settings::{Country, Face, KeepAlive, SessionPolicy, Settings};
 pub use self::world::TranslatorWorld;

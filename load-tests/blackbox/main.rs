@@ -40,6 +40,8 @@ mod sipsak;
 mod strangers;
 mod strays;
 mod support;
+mod tls;
+mod tls_trunk;
 mod torture;
 mod tunnel_accounts;
 mod two_nodes;

@@ -77,7 +77,7 @@ pub(crate) fn address(text: &str) -> SocketAddr {
 }
 
 pub(crate) fn settings() -> Settings {
-    let face = |text: &str| Face { signalling: address(text), media: address(text).ip() };
+    let face = |text: &str| Face::new(address(text), address(text).ip());
     let mut settings = Settings::new("node1", face(INSIDE), vec![address(PROXY)]);
     settings.outside_v4 = Some(face(OUTSIDE));
     settings.outside_v6 = Some(face(OUTSIDE_V6));

@@ -8,6 +8,7 @@ mod node;
 mod phone;
 pub(crate) mod raw;
 mod sipp;
+mod tls;
 
 use std::future::Future;
 use std::io::Write;
@@ -21,6 +22,7 @@ pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
 pub(crate) use raw::Raw;
 pub(crate) use sipp::{Running, Sipp, Trace};
+pub(crate) use tls::{Certificates, Identity};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
 pub(crate) fn have(program: &str) -> bool {
