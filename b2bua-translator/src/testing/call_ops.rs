@@ -181,19 +181,6 @@ impl Peers {
         while let Some((flow, message)) = harness.try_take_any() {
             let tag = format!("t{}", harness.count());
             let mut peer = Peer { address: flow.remote, local: flow.local, tag, dialog: None };
-            if std::env::var("SHOW").is_ok() {
-                eprintln!(
-                    ">>> {:?} {} from={:?} to={:?} cseq={} rack={:?} rseq={:?} body={}",
-                    message,
-                    peer.address,
-                    message.from_tag(),
-                    message.to_tag(),
-                    message.cseq().unwrap(),
-                    message.text(Name::RAck),
-                    message.text(Name::RSeq),
-                    message.body().len()
-                );
-            }
             self.watch.sent(&peer, &message);
             if message.is_request() {
                 self.requests.push((peer, message));
@@ -221,19 +208,6 @@ impl Peers {
 
     fn send(&mut self, harness: &mut Harness, peer: &Peer, message: Message) {
         self.watch.received(&message, peer);
-        if std::env::var("SHOW").is_ok() {
-            eprintln!(
-                "<<< {:?} {} from={:?} to={:?} cseq={} rack={:?} rseq={:?} body={}",
-                message,
-                peer.address,
-                message.from_tag(),
-                message.to_tag(),
-                message.cseq().unwrap(),
-                message.text(Name::RAck),
-                message.text(Name::RSeq),
-                message.body().len()
-            );
-        }
         harness.send(peer, &message);
         self.ever_sent.push((twin(peer), message));
     }
