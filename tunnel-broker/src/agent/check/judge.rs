@@ -21,6 +21,8 @@ pub(super) struct Evidence {
     pub(super) lans: Vec<LanSeen>,
     /// What became of a packet through the tunnel.
     pub(super) tunnel: TunnelSeen,
+    /// Whether packets came out of the tunnel while that was tried.
+    pub(super) carried: bool,
     /// What became of an OPTIONS to the SIP centre.
     pub(super) sip: SipSeen,
 }
@@ -239,10 +241,8 @@ impl Evidence {
                 "a firewall rule or a route of this box keeps packets from the tunnel device",
                 "let the firewall pass IPv6 out of and into cx6iad, and look where `ip -6 route get 2000::` leads",
             ),
-            // Nobody has to answer a packet that dies on the way; what came out of the tunnel by itself is a better witness.
-            TunnelSeen::Silent { .. }
-                if tunnel.and_then(|it| it.heard).is_some_and(|ago| ago < FRESH_SECONDS) =>
-            {
+            // Nobody has to answer a packet that dies on the way; what came out of the tunnel meanwhile is a better witness.
+            TunnelSeen::Silent { .. } if self.carried || matches!(self.sip, SipSeen::Answered(..)) => {
                 Finding::holds(step, "packets come out of it; the far side does not answer a test packet")
             }
             TunnelSeen::Silent { error } => self.silent(error.as_ref()),
@@ -473,5 +473,3 @@ fn name(other: &OtherRouter) -> String {
 
 /// This box sees SIP over UDP as it passes, no more.
 const CALLS: &str = "call from one phone to another, then check again; calls over TLS or TCP cannot be seen from here, the centre shows them (`centrex6 call list`)";
-/// So long ago at most something came out of the tunnel, seconds.
-const FRESH_SECONDS: u64 = 60;

@@ -98,6 +98,7 @@ fn sound() -> Evidence {
         login: LoginSeen::In(granted()),
         lans: vec![LanSeen { lan: lan(), phones: 2 }],
         tunnel: TunnelSeen::Answered(far()),
+        carried: false,
         sip: SipSeen::Answered("[2001:db8:c::5]:5060".parse().unwrap(), "200 OK".into()),
     }
 }
@@ -155,7 +156,7 @@ fn calls_hold_when_one_was_answered() {
 fn what_the_system_says_about_protocol_41_is_understood() {
     let cause = |code| {
         let error = Some(std::io::Error::from_raw_os_error(code));
-        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, ..sound() }).1
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, sip: SipSeen::NotTried, ..sound() }).1
     };
     assert!(cause(libc::ENOPROTOOPT).contains("takes no protocol 41"));
     assert!(cause(libc::EPERM).contains("this box's own firewall"));
@@ -188,23 +189,28 @@ fn what_stands_from_an_earlier_login_is_still_judged() {
 #[test]
 fn a_silent_tunnel_behind_a_nat_names_protocol_41_and_this_box() {
     let (states, cause, remedy) =
-        failing(&Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() });
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error: None }, sip: SipSeen::NotTried, ..sound() });
     assert_eq!(states, "hhhhFh--");
     assert_eq!(cause, "protocol 41 does not come through your broadband router");
     assert!(remedy.contains("forward IP protocol 41") && remedy.contains("192.168.1.2"), "{remedy}");
     let open = Granted { local: PUBLIC, ..granted() };
-    let evidence =
-        Evidence { login: LoginSeen::In(open), tunnel: TunnelSeen::Silent { error: None }, ..sound() };
+    let evidence = Evidence {
+        login: LoginSeen::In(open),
+        tunnel: TunnelSeen::Silent { error: None },
+        sip: SipSeen::NotTried,
+        ..sound()
+    };
     let (_, cause, _) = failing(&evidence);
     assert!(cause.contains("own firewall"), "{cause}");
 }
 
 #[test]
 fn traffic_speaks_for_a_tunnel_whose_far_side_answers_no_test() {
-    let mut evidence = Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() };
-    let tunnel = evidence.agent.as_mut().unwrap().tunnel.as_mut().unwrap();
-    tunnel.heard = Some(12);
-    assert_eq!(states(&evidence.judge()), "hhhhhhh?");
+    let silent = || Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() };
+    assert_eq!(states(&silent().judge()), "hhhhhhh?", "the SIP centre answered through it");
+    let mute = || SipSeen::Silent("[2001:db8:c::5]:5060".parse().unwrap());
+    assert_eq!(failing(&Evidence { sip: mute(), carried: true, ..silent() }).0, "hhhhhhF-");
+    assert_eq!(failing(&Evidence { sip: mute(), ..silent() }).0, "hhhhFh--");
 }
 
 #[test]
