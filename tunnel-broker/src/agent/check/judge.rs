@@ -194,7 +194,7 @@ impl Evidence {
             if let Some((seen, cause, remedy)) = lan_trouble(lan) {
                 return fails(format!("{}: {seen}", lan.interface), &cause, remedy);
             }
-            if let Some(other) = lan.others.iter().find(|other| is_rogue(other)) {
+            if let Some(other) = lan.others.iter().find(|other| lan.advertises && is_rogue(other)) {
                 return fails(
                     format!("{}: advertised; but so does {}", lan.interface, name(other)),
                     "another router advertises on the phones' LAN: phones may take their way through it, or make a second address from its prefixes",
@@ -453,7 +453,7 @@ fn lan_trouble(lan: &LanStatus) -> Option<(&'static str, String, &'static str)> 
             "see the agent's log; IPv6 must not be switched off on the interface (net.ipv6.conf.INTERFACE.disable_ipv6=0)",
         ));
     }
-    if lan.address.is_none() || lan.advertised.is_none() {
+    if lan.address.is_none() || lan.advertises && lan.advertised.is_none() {
         let cause = "the agent has not come round to it yet".to_owned();
         return Some(("not advertised yet", cause, "wait some seconds and check again"));
     }
