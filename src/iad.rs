@@ -256,9 +256,12 @@ mod tests {
         let settings = options("--user two").with_file(Some(file.path())).unwrap().settings().unwrap();
         assert_eq!((settings.broker.port, settings.user.as_str(), settings.mtu), (7, "two", 1400));
         assert_eq!((settings.lans[0].vlan, settings.password.reveal()), (24, "pw"));
+        assert!(settings.advertise);
         let lans =
             options("--lan a=1 --lan b=2").with_file(Some(file.path())).unwrap().settings().unwrap().lans;
         assert_eq!(lans.len(), 2, "one list, not both");
+        let silent = options("--no-advertise").with_file(Some(file.path())).unwrap().settings().unwrap();
+        assert!(!silent.advertise);
         assert!(options("check --broker b.example").broker.is_some(), "behind the verb, too");
     }
 

@@ -232,7 +232,7 @@ async fn look_at_lan(kernel: &Kernel, mut lan: LanStatus) -> LanSeen {
     };
     let subnet = Ipv6Net::new_assert(address, 64);
     let nodes = probe::all_nodes(interface.index, address, rand::random());
-    let routers = other_routers(&lan.interface, interface.index);
+    let routers = other_routers(&lan, interface.index);
     let (nodes, routers) = tokio::join!(nodes, routers);
     let mut nodes: BTreeSet<Ipv6Addr> = nodes.unwrap_or_default();
     let known = kernel.neighbours().await.unwrap_or_default();
@@ -245,11 +245,13 @@ async fn look_at_lan(kernel: &Kernel, mut lan: LanStatus) -> LanSeen {
     LanSeen { lan, phones: nodes.len() }
 }
 
-/// Asks for advertisements as a host does. Our own agent does not hear the question.
-async fn other_routers(name: &str, interface: u32) -> Vec<OtherRouter> {
+/// Asks for advertisements as a host does. Our own agent does not hear the question; when it leaves the advertising to another program
+/// on this box, that one does.
+async fn other_routers(lan: &LanStatus, interface: u32) -> Vec<OtherRouter> {
     let mut routers = Vec::new();
-    let Ok(socket) = AdvertSocket::open(name, interface, None) else { return routers };
-    if socket.solicit().is_err() {
+    let Ok(socket) = AdvertSocket::open(&lan.interface, interface, None) else { return routers };
+    let is_heard_here = lan.advertises || socket.loop_back().is_ok();
+    if !is_heard_here || socket.solicit().await.is_err() {
         return routers;
     }
     let _ = probe::within_listening(async {

@@ -34,6 +34,7 @@ fn lan() -> LanStatus {
         carrier: true,
         address: Some("2001:db8:1::1".parse().unwrap()),
         address_state: Some(AddressState::Ready),
+        advertises: true,
         advertised: Some(3),
         phones: 2,
         others: Vec::new(),
@@ -245,6 +246,30 @@ fn each_trouble_of_a_lan_has_its_own_words() {
         assert_eq!(states, "hhhFh-h-", "{words}");
         assert!(cause.contains(words), "{cause}");
     }
+}
+
+#[test]
+fn somebody_has_to_advertise_when_the_agent_does_not() {
+    let mut evidence = sound();
+    let lan = &mut evidence.lans[0].lan;
+    (lan.advertises, lan.advertised) = (false, None);
+    let (states, cause, remedy) = failing(&evidence);
+    assert_eq!(states, "hhhFh-h-");
+    assert!(cause.contains("no_advertise") && remedy.contains("radvd"), "{cause} {remedy}");
+    let radvd = OtherRouter {
+        address: "fe80::2".parse().unwrap(),
+        mac: None,
+        routes: true,
+        prefixes: vec!["2001:db8:1::/64".parse().unwrap()],
+        heard: 1,
+    };
+    evidence.lans[0].lan.others = vec![radvd.clone()];
+    assert!(evidence.judge().good);
+    evidence.lans[0].lan.others = vec![OtherRouter { routes: false, ..radvd.clone() }];
+    assert!(failing(&evidence).1.contains("no_advertise"), "its prefix leads nowhere");
+    let other = OtherRouter { prefixes: vec!["2001:db8:9::/64".parse().unwrap()], ..radvd };
+    evidence.lans[0].lan.others.push(other);
+    assert!(failing(&evidence).1.contains("another router"), "another prefix comes from somebody else");
 }
 
 #[test]
