@@ -78,6 +78,26 @@ impl FromStr for Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
 
+impl ConnectionId {
+    /// The same connection and no other: when it is gone, sending fails, and no other connection is looked for or opened (RFC 5626 §5.3).
+    pub fn only(self) -> ConnectionId {
+        ConnectionId(self.0 | ONLY)
+    }
+
+    /// Whether no other connection will do.
+    pub fn is_only(self) -> bool {
+        self.0 & ONLY != 0
+    }
+
+    /// The connection's own name.
+    pub fn name(self) -> ConnectionId {
+        ConnectionId(self.0 & !ONLY)
+    }
+}
+
+/// The bit that marks [`ConnectionId::only`]: below the worker's number, above what counts connections.
+const ONLY: u64 = 1 << 55;
+
 /// Both ends of a way that bytes took or shall take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {

@@ -125,6 +125,12 @@ impl ProxyCore {
         self.ask(Token(RECORD | self.next_record), Question::Save(vec![Change::AddCallRecord(record)]));
     }
 
+    /// Saves what nobody waits for, and what does no harm when it is lost.
+    pub(crate) fn save_quietly(&mut self, changes: Vec<Change>) {
+        self.next_record += 1;
+        self.ask(Token(QUIET | self.next_record), Question::Save(changes));
+    }
+
     /// Tells the store where a line's credential was used from. The refusal does not wait for it.
     pub(crate) fn sighted(&mut self, now: Instant, line: LineId, flow: &Flow) {
         if let Some(sighting) = self.sightings.see(self.unix_ms(now), line, flow.remote.ip()) {
@@ -134,6 +140,9 @@ impl ProxyCore {
     }
 
     fn answered(&mut self, now: Instant, token: Token, Answer::Saved(result): Answer) {
+        if token.0 & QUIET != 0 {
+            return;
+        }
         if token.0 & RECORD != 0 {
             if let Err(error) = result {
                 telemetry::record_lost();
@@ -169,7 +178,7 @@ impl ProxyCore {
         match event {
             Event::Request { server, request, flow } => self.request(now, server, request, flow),
             Event::Cancelled { server, cancel } => self.cancelled(now, server, &cancel),
-            Event::Ack { request, flow } => self.ack(&request, flow),
+            Event::Ack { request, flow } => self.ack(now, &request, flow),
             Event::Response { client, response, .. } => self.response(now, client, &response),
             Event::ClientFailed { client, failure } => self.client_failed(now, client, failure),
             Event::ClientEnded { client } => self.client_ended(client),
@@ -246,5 +255,7 @@ const SWEEP: TimerId = TimerId(0);
 const FIRST_CONTEXT: u64 = 1;
 /// Marks the tokens of call records; the registrar's are small.
 const RECORD: u64 = 1 << 63;
+/// Marks the tokens of saves that nobody waits for.
+const QUIET: u64 = 1 << 62;
 /// Marks the tokens of sightings, which hold the line's number.
 const SIGHTING: u64 = 1 << 62;

@@ -7,6 +7,7 @@
 //! | `validate`, `loop_detection` | may it be looked at at all (§16.3, RFC 5393) |
 //! | `path`, `record_route` | takes our own hop off its Route (§16.4); knows the dialogs that we admitted |
 //! | `admission` | who sends it: REGISTER, OPTIONS, challenges, in-dialog or new |
+//! | `in_dialog` | requests whose way is given: a dialog's, a GRUU's, a flow's (RFC 5626, RFC 5627) |
 //! | `resolve`, [`dial_plan`] | whom its Request-URI means, and whether the line may |
 //! | `target` | the places to try, in groups (§16.5) |
 //! | `forward` | sends it there (§16.6) and brings responses back (§16.7) |
@@ -24,6 +25,7 @@ pub mod dial_plan;
 mod fixture;
 mod fork;
 mod forward;
+mod in_dialog;
 mod loop_detection;
 mod path;
 mod record_route;

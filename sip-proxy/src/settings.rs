@@ -7,9 +7,11 @@ use ipnet::IpNet;
 use node::config::{Config, DigestAlgorithm};
 use node::listener::Listener;
 use node::telemetry::Mask;
+use registrar::GruuKey;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
+use sip_core::wire::header::NameAddr;
 use sip_core::wire::{Host, HostPort, Method};
 
 use crate::dial_plan::DialPlan;
@@ -147,6 +149,15 @@ impl Settings {
                 max_expires: role.max_expires,
                 default_expires: role.default_expires,
                 max_bindings: role.max_bindings_per_line,
+                service_route: role
+                    .service_route
+                    .iter()
+                    .filter_map(|route| NameAddr::parse(route.as_str()).ok())
+                    .collect(),
+                // A sign of life before we would close the stream.
+                flow_timer: (config.sip.stream.idle * 4 / 5)
+                    .clamp(Duration::from_secs(10), Duration::from_secs(840)),
+                gruu: GruuKey::new(key),
                 mask: Mask::new(&config.log),
             },
             signer: RouteSigner::new(key),

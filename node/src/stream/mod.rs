@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use sip_core::core::Transmit;
@@ -137,11 +138,15 @@ impl Streams {
         let mut outgoing = Outgoing { origin, bytes };
         // Each turn but the last forgets a connection that has just ended, and a new one takes its first message.
         loop {
-            let named = flow.connection.filter(|id| self.open.contains_key(id));
+            let named = flow.connection.map(ConnectionId::name).filter(|id| self.open.contains_key(id));
             let other = || self.remotes.find(&key).filter(|id| self.open.contains_key(id));
-            let id = match named.or_else(other) {
-                Some(id) => id,
-                None => self.open(flow).map_err(|()| origin)?,
+            let id = match (named, flow.connection.is_some_and(ConnectionId::is_only)) {
+                (Some(id), _) => id,
+                (None, true) => return Err(origin),
+                (None, false) => match other() {
+                    Some(id) => id,
+                    None => self.open(flow).map_err(|()| origin)?,
+                },
             };
             let handle = self.open.get(&id).ok_or(origin)?;
             match handle.queue.try_send(outgoing) {
@@ -238,11 +243,20 @@ pub(crate) fn owner_of(id: ConnectionId) -> WorkerId {
 }
 
 fn new_id(worker: WorkerId) -> ConnectionId {
-    // Counted over the whole process, so that connections of two roles never share an identifier.
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> 8);
+    // Counted over the whole process, so that connections of two roles never share an identifier; and from where no earlier process on this
+    // machine has counted to, because phones and stored bindings name connections of before a restart.
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        AtomicU64::new((since_1970.as_secs() << CONNECTIONS_A_SECOND) & COUNTED)
+    });
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) & COUNTED;
     ConnectionId(u64::from(worker.0) << 56 | number)
 }
+
+/// The part of an identifier that counts.
+const COUNTED: u64 = (1 << 55) - 1;
+/// More connections than any process opens in a second, as a power of two.
+const CONNECTIONS_A_SECOND: u32 = 22;
 
 async fn accept(listener: TcpListener, events: mpsc::Sender<StreamEvent>) {
     loop {
@@ -294,5 +308,7 @@ mod tests {
         let (a, b) = (new_id(WorkerId(3)), new_id(WorkerId(255)));
         assert_eq!((owner_of(a), owner_of(b)), (WorkerId(3), WorkerId(255)));
         assert_ne!(a, new_id(WorkerId(3)));
+        assert!(!b.is_only() && b.only().is_only());
+        assert_eq!((b.only().name(), owner_of(a.only())), (b, WorkerId(3)));
     }
 }
