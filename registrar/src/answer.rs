@@ -100,7 +100,7 @@ impl Registrar {
     }
 
     /// The address-of-record of a line: its extension at its site.
-    pub(crate) fn aor(&self, line: &Line) -> Option<SipUri> {
+    pub fn aor(&self, line: &Line) -> Option<SipUri> {
         let site = self.directory.site(line.site)?;
         Some(SipUri::new(Some(&line.extension), HostPort::parse(&site.domain).ok()?))
     }

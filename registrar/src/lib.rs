@@ -13,6 +13,7 @@ mod flow_tests;
 mod gatekeeper;
 mod gruu;
 mod locations;
+pub mod reg_event;
 mod register;
 mod settings;
 mod sightings;

@@ -18,6 +18,7 @@ use crate::forward::{Attempt, Forwarding, Keep};
 use crate::path::Path;
 use crate::refusal::Refusal;
 use crate::resolve::{Caller, Destination, Domain, domain_of, resolve};
+use crate::subscribe::is_about_registrations;
 use crate::target::{of_bindings, of_translators};
 use crate::telemetry;
 use crate::validate::{Valid, is_known, max_breadth, validate};
@@ -88,6 +89,9 @@ impl ProxyCore {
         if let Some(over) = path.over {
             return self.over_flow(now, server, method, &valid, &path, (flow, over));
         }
+        if self.subscriptions.notifier.owns(request) {
+            return self.resubscribe(now, server, request);
+        }
         // A dialog that we once admitted goes by its Route alone.
         if path.signed && request.to_tag().is_some() {
             return self.in_dialog(now, server, method, &valid, &path, flow);
@@ -103,6 +107,9 @@ impl ProxyCore {
         }
         if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
             return self.options(now, server, request);
+        }
+        if is_about_registrations(request) && request.to_tag().is_none() && uri.user().is_some() {
+            return self.subscribe(now, server, request, &flow, (&uri, &domain));
         }
         if uri.user().is_none() {
             return Err(match is_known(method) {
@@ -285,6 +292,7 @@ impl ProxyCore {
         }
         let answer = Refusal::new(StatusCode::OK, "")
             .with(Name::Allow, OWN_METHODS)
+            .with(Name::AllowEvents, registrar::reg_event::PACKAGE)
             .with(Name::Accept, "application/sdp")
             .with(Name::Other("Accept-Encoding"), "identity")
             .with(Name::Other("Accept-Language"), "en")
@@ -402,6 +410,6 @@ pub(crate) fn makes_dialog(method: &Method) -> bool {
 }
 
 /// What we take for ourselves.
-const OWN_METHODS: &str = "REGISTER, OPTIONS";
+const OWN_METHODS: &str = "REGISTER, OPTIONS, SUBSCRIBE";
 /// What we understand of extensions, as registrar and as proxy.
 const OWN_EXTENSIONS: &str = "path, outbound, gruu, timer, 199";

@@ -13,6 +13,7 @@
 //! | `forward` | sends it there (§16.6) and brings responses back (§16.7) |
 //! | `fork`, `best_response` | decides which branches are tried and what goes upstream (§16.7 to §16.10) |
 //! | `redirect` | follows a 3xx to other lines (§16.7, step 4) |
+//! | `subscribe` | tells a line what its registrations are (RFC 6665, RFC 3680) |
 //! | `session_timer` | keeps sessions from staying for ever (RFC 4028 §8) |
 //! | `call_table` | the calls that are up, and their records |
 
@@ -34,6 +35,7 @@ mod refusal;
 mod resolve;
 mod session_timer;
 mod settings;
+mod subscribe;
 mod target;
 mod telemetry;
 #[cfg(test)]

@@ -10,9 +10,9 @@ use node::telemetry::Mask;
 use registrar::GruuKey;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
-use sip_core::transaction;
 use sip_core::wire::header::NameAddr;
 use sip_core::wire::{Host, HostPort, Method};
+use sip_core::{subscription, transaction};
 
 use crate::dial_plan::DialPlan;
 use crate::fork::Timers;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub transactions: transaction::Settings,
     /// The registrar's part.
     pub registrar: registrar::Settings,
+    /// Subscriptions to registrations, each worker's.
+    pub subscriptions: subscription::Settings,
     /// Signs our Record-Route.
     pub signer: RouteSigner,
 }
@@ -160,6 +162,7 @@ impl Settings {
                 gruu: GruuKey::new(key),
                 mask: Mask::new(&config.log),
             },
+            subscriptions: subscription::Settings::default(),
             signer: RouteSigner::new(key),
         }
     }
@@ -302,6 +305,7 @@ impl Settings {
                 realm: "centrex6.example".to_owned(),
                 ..registrar::Settings::default()
             },
+            subscriptions: subscription::Settings::default(),
             signer: RouteSigner::new([7; 32]),
         }
     }
