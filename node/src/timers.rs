@@ -45,7 +45,7 @@ impl<N: Clone + Eq + Hash> Timers<N> {
     }
 
     /// The next timer that expires; it is disarmed. Waits for ever when none is armed, and loses none when it is cancelled.
-    pub(crate) async fn expired(&mut self) -> N {
+    pub async fn expired(&mut self) -> N {
         poll_fn(|context| self.poll_expired(context)).await
     }
 

@@ -122,7 +122,7 @@ pub(super) async fn dial(broker: &Broker) -> Result<Line, DialError> {
 }
 
 /// The broker's IPv4 addresses.
-async fn resolve(broker: &Broker) -> Result<Vec<SocketAddrV4>, DialError> {
+pub(super) async fn resolve(broker: &Broker) -> Result<Vec<SocketAddrV4>, DialError> {
     let name = |source| DialError::Name { host: broker.host.clone(), source };
     let found = timeout(RESOLVE, tokio::net::lookup_host((broker.host.as_str(), broker.port))).await;
     let found = found.map_err(|_| name(io::ErrorKind::TimedOut.into()))?.map_err(name)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Account;
 use crate::dtcp::Report;
@@ -100,7 +101,7 @@ pub struct ServerInfo {
 }
 
 /// A tunnel that a server holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldTunnel {
     /// Its name.
     pub tunnel: TunnelId,
@@ -181,7 +182,8 @@ pub enum Answer {
 pub struct LookupFailed;
 
 /// Why a tunnel server did not do as it was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TunnelFailure {
     /// It has no room; nothing changed.

@@ -15,6 +15,8 @@ pub struct PlaneCounters {
     pub send: SendCounters,
     /// Packets from the IPv4 side that were lost because they came faster than they were looked at.
     pub overflows: u64,
+    /// Packets that the system had merged from several TCP segments, and that were taken apart again.
+    pub merged: u64,
     /// Tunnels there are now.
     pub tunnels: usize,
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::mmsg::{Inbox, Outbox, Outgoing};
@@ -31,6 +32,7 @@ pub(super) fn run(shared: &Shared) -> io::Result<()> {
             let before = segments.len();
             let Some(packet) = inbox.at_mut(index) else { continue };
             if tunnel::finish(packet, shared.mtu, &mut segments) {
+                shared.merged.fetch_add(1, Ordering::Relaxed);
                 packets.extend((before..segments.len()).map(Place::Segment));
             } else {
                 packets.push(Place::Inbox(index));

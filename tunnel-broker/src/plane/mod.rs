@@ -8,6 +8,7 @@ mod counters;
 mod device;
 mod error;
 mod inward;
+mod metrics;
 mod mmsg;
 mod outward;
 pub mod routes;
@@ -17,6 +18,7 @@ mod user;
 
 pub use counters::{PlaneCounters, SendCounters};
 pub use error::PlaneError;
+pub use metrics::PlaneMetrics;
 pub use settings::PlaneSettings;
 pub use user::UserPlane;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -29,6 +29,7 @@ pub struct UserPlane {
 pub(super) struct Shared {
     relay: Mutex<Relay>,
     pub(super) errors: SendErrors,
+    pub(super) merged: AtomicU64,
     pub(super) device: SyncDevice,
     pub(super) socket: Socket,
     pub(super) mtu: u16,
@@ -53,6 +54,7 @@ impl UserPlane {
         let shared = Arc::new(Shared {
             relay: Mutex::new(Relay::new(settings.relay(), Table::new(settings.capacity))),
             errors: SendErrors::default(),
+            merged: AtomicU64::new(0),
             device,
             socket,
             mtu: settings.mtu,
@@ -117,6 +119,7 @@ impl DataPlane for UserPlane {
             relay: relay.counters().clone(),
             send: self.shared.errors.snapshot(),
             overflows: mmsg::overflows(self.shared.socket.as_fd()).unwrap_or_default().into(),
+            merged: self.shared.merged.load(Ordering::Relaxed),
             tunnels: relay.table().len(),
         }
     }

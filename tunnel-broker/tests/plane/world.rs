@@ -1,8 +1,8 @@
 //! A centre with a tunnel server, and sites.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tunnel_broker::plane::routes::Routes;
@@ -10,32 +10,32 @@ use tunnel_broker::plane::{DataPlane, PlaneSettings, UserPlane};
 use tunnel_broker::{Grant, Outer, TunnelId};
 
 use crate::namespace::Namespace;
-use crate::packet::{Inner, outer};
+use crate::packet::{ICMPV6, Inner, outer};
 
 /// The tunnel server's address.
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The tunnel server's address on the inside.
-pub const CENTRE: &str = "2001:db8:ffff::1";
+pub(crate) const CENTRE: &str = "2001:db8:ffff::1";
 /// How long something may take that should take no time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The centre: a server with its plane; its own network is `2001:db8:ffff::/48`.
-pub struct Centre {
-    pub namespace: Namespace,
-    pub plane: UserPlane,
+pub(crate) struct Centre {
+    pub(crate) namespace: Namespace,
+    pub(crate) plane: UserPlane,
     sites: u8,
 }
 
 /// A site with a cable to the centre. Its prefix is `2001:db8:<number>::/48`.
-pub struct Site {
-    pub namespace: Namespace,
-    pub number: u8,
+pub(crate) struct Site {
+    pub(crate) namespace: Namespace,
+    pub(crate) number: u8,
     /// Its public address.
-    pub address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
 }
 
 impl Centre {
-    pub fn new() -> Centre {
+    pub(crate) fn new() -> Centre {
         let namespace = Namespace::new();
         namespace.ip(&format!("addr add {SERVER}/32 dev lo"));
         namespace.ip(&format!("addr add {CENTRE}/128 dev lo nodad"));
@@ -54,7 +54,7 @@ impl Centre {
     }
 
     /// A further site, with its tunnel on the server. Nothing at the site knows of it yet.
-    pub fn site(&mut self) -> Site {
+    pub(crate) fn site(&mut self) -> Site {
         self.sites += 1;
         let number = self.sites;
         let namespace = Namespace::new();
@@ -72,31 +72,31 @@ impl Centre {
 }
 
 impl Site {
-    pub fn tunnel(&self) -> TunnelId {
+    pub(crate) fn tunnel(&self) -> TunnelId {
         TunnelId(self.number.into())
     }
 
-    pub fn grant(&self) -> Grant {
+    pub(crate) fn grant(&self) -> Grant {
         Grant { prefix: Some(self.prefix().parse().unwrap()), link: None }
     }
 
-    pub fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         format!("2001:db8:{}::/48", self.number)
     }
 
     /// An address of the site, on its loopback interface.
-    pub fn phone(&self) -> String {
+    pub(crate) fn phone(&self) -> String {
         format!("2001:db8:{}::aa", self.number)
     }
 
     /// Gives the site a public address.
-    pub fn take(&self, address: Ipv4Addr) {
+    pub(crate) fn take(&self, address: Ipv4Addr) {
         self.namespace.ip(&format!("addr add {address}/32 dev wan"));
         self.namespace.ip(&format!("route replace {SERVER} dev wan src {address}"));
     }
 
     /// The site's end of its tunnel, as an IAD has it.
-    pub fn raise(&self, local: Ipv4Addr) -> UserPlane {
+    pub(crate) fn raise(&self, local: Ipv4Addr) -> UserPlane {
         let own = self.prefix().parse().unwrap();
         let settings = PlaneSettings {
             own: vec![own],
@@ -116,19 +116,19 @@ impl Site {
     }
 
     /// The site's end of its tunnel by hand.
-    pub fn by_hand(&self) -> Wire {
+    pub(crate) fn by_hand(&self) -> Wire {
         Wire::open(&self.namespace, self.address)
     }
 }
 
 /// A raw protocol-41 socket.
-pub struct Wire {
+pub(crate) struct Wire {
     socket: Socket,
     local: Ipv4Addr,
 }
 
 impl Wire {
-    pub fn open(namespace: &Namespace, local: Ipv4Addr) -> Wire {
+    pub(crate) fn open(namespace: &Namespace, local: Ipv4Addr) -> Wire {
         let socket = namespace.run(move || {
             let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(41))).unwrap();
             socket.bind(&SocketAddrV4::new(local, 0).into()).unwrap();
@@ -139,24 +139,23 @@ impl Wire {
         Wire { socket, local }
     }
 
-    pub fn send(&self, inner: &Inner) {
+    pub(crate) fn send(&self, inner: &Inner) {
         self.send_as(self.local, &inner.bytes());
     }
 
-    pub fn send_as(&self, source: Ipv4Addr, inner: &[u8]) {
+    pub(crate) fn send_as(&self, source: Ipv4Addr, inner: &[u8]) {
         let packet = outer(source, SERVER, inner);
         self.socket.send_to(&packet, &SocketAddrV4::new(SERVER, 0).into()).unwrap();
     }
 
     /// The next packet: its IPv4 header and what is inside.
-    pub fn receive(&self) -> (Vec<u8>, Inner) {
-        let mut bytes = vec![0; 65_536];
-        let len = (&self.socket).read(&mut bytes).expect("a packet in time");
-        (bytes[..20].to_vec(), Inner::parse(&bytes[20..len]))
+    pub(crate) fn receive(&self) -> (Vec<u8>, Inner) {
+        let bytes = read(&self.socket);
+        (bytes[..20].to_vec(), Inner::parse(&bytes[20..]))
     }
 
     /// The next packet of that protocol.
-    pub fn receive_of(&self, protocol: u8) -> Inner {
+    pub(crate) fn receive_of(&self, protocol: u8) -> Inner {
         loop {
             let (_, inner) = self.receive();
             if inner.next_header == protocol {
@@ -166,8 +165,59 @@ impl Wire {
     }
 }
 
+/// A raw socket of the system for one protocol: TCP segments and ICMPv6 messages by hand.
+pub(crate) struct Raw {
+    socket: Socket,
+}
+
+impl Raw {
+    pub(crate) fn open(namespace: &Namespace, address: &str, protocol: u8) -> Raw {
+        let address = SocketAddrV6::new(address.parse().unwrap(), 0, 0, 0);
+        let socket = namespace.run(move || {
+            let socket =
+                Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(i32::from(protocol)))).unwrap();
+            socket.bind(&address.into()).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        });
+        Raw { socket }
+    }
+
+    pub(crate) fn send(&self, payload: &[u8], to: &str) {
+        let to = SocketAddrV6::new(to.parse().unwrap(), 0, 0, 0);
+        self.socket.send_to(payload, &to.into()).unwrap();
+    }
+
+    pub(crate) fn receive(&self) -> Vec<u8> {
+        read(&self.socket)
+    }
+}
+
+/// The next packet that a socket gets.
+fn read(mut socket: &Socket) -> Vec<u8> {
+    let mut bytes = vec![0; 65_536];
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(len) => return bytes[..len].to_vec(),
+            // A wait with a time limit does not go on by itself after the machine stood still.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("no packet in time: {error}"),
+        }
+    }
+}
+
+/// Waits until something holds that a thread of a plane is about to do.
+pub(crate) fn await_that(holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "it did not come in time");
+        // Counters cannot be awaited.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A UDP socket on an address in a namespace.
-pub fn udp(namespace: &Namespace, address: &str) -> UdpSocket {
+pub(crate) fn udp(namespace: &Namespace, address: &str) -> UdpSocket {
     let address = SocketAddrV6::new(address.parse().unwrap(), 0, 0, 0);
     let socket = namespace.run(move || UdpSocket::bind(address).unwrap());
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -175,29 +225,21 @@ pub fn udp(namespace: &Namespace, address: &str) -> UdpSocket {
 }
 
 /// Sends one ICMPv6 echo request and waits for its reply.
-pub fn ping(namespace: &Namespace, from: &str, to: &str, data: &[u8]) {
-    let [from, to] = [from, to].map(|text| SocketAddrV6::new(text.parse().unwrap(), 0, 0, 0));
-    let request = [&[128, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat();
+pub(crate) fn ping(namespace: &Namespace, from: &str, to: &str, data: &[u8]) {
+    let socket = Raw::open(namespace, from, ICMPV6);
+    socket.send(&[&[128, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat(), to);
     let reply = [&[129, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat();
-    namespace.run(move || {
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
-        socket.bind(&from.into()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.send_to(&request, &to.into()).unwrap();
-        loop {
-            let mut got = vec![0; 2000];
-            let len = (&socket).read(&mut got).expect("an echo reply in time");
-            got.truncate(len);
-            got[2..4].fill(0);
-            if got == reply {
-                return;
-            }
+    loop {
+        let mut got = socket.receive();
+        got[2..4].fill(0);
+        if got == reply {
+            return;
         }
-    });
+    }
 }
 
 /// Runs something with a connection to the routing of the present namespace.
-pub fn with_routes(act: impl AsyncFnOnce(&Routes)) {
+pub(crate) fn with_routes(act: impl AsyncFnOnce(&Routes)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let routes = Routes::open().unwrap();

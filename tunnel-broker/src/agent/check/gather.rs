@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use tokio::time::timeout;
 
 use super::super::advert::{AdvertSocket, Message};
 use super::super::client::{End, Event};
+use super::super::dial;
 use super::super::kernel::{Kernel, KernelError};
 use super::super::lan::router_address;
-use super::super::run::outgoing_address;
+use super::super::run::{SOMEWHERE, outgoing_address};
 use super::super::session::{News, Sessions};
 use super::super::settings::Settings;
 use super::super::status::{self, AskError, Failure, LanStatus, OtherRouter, Stage, Status};
 use super::judge::{Evidence, Granted, LanSeen, LineSeen, LoginSeen, SipSeen, TunnelSeen};
-use super::probe::{self, Echo};
+use super::probe::{self, Echo, Mayflies};
 use super::{Report, sip};
 
 /// Why nothing could be checked.
@@ -111,17 +112,25 @@ async fn of_agent(kernel: &Kernel, agent: Status) -> Evidence {
 async fn of_login(kernel: &Kernel, settings: &Settings) -> Evidence {
     let mut sessions = Sessions::start(settings);
     let (login, remote) = log_in(&mut sessions).await;
+    let sip = match &login {
+        LoginSeen::In(_) => where_sip_is(&mut sessions).await,
+        _ => None,
+    };
     let tunnel = match &login {
         LoginSeen::In(granted) => {
             let vlan = settings.lans.first().map_or(0, |lan| lan.vlan);
             match identity::vlan_prefix(granted.prefix, vlan) {
-                Ok(subnet) => past_routing(granted, router_address(subnet), None).await,
+                Ok(subnet) => past_routing(granted, router_address(subnet), sip).await,
                 Err(_) => TunnelSeen::NotTried,
             }
         }
         _ => TunnelSeen::NotTried,
     };
     sessions.quit().await;
+    let remote = match remote {
+        Some(remote) => Some(remote),
+        None => dial::resolve(&settings.broker).await.ok().and_then(|all| all.first().copied()),
+    };
     let line = line(kernel, remote).await;
     Evidence { agent: None, line, login, lans: Vec::new(), tunnel, sip: SipSeen::NotTried }
 }
@@ -157,9 +166,22 @@ async fn log_in(sessions: &mut Sessions) -> (LoginSeen, Option<SocketAddrV4>) {
     (login, ends.map(|(_, remote)| remote))
 }
 
+/// Waits for the broker's word about the centre; an old broker has none.
+async fn where_sip_is(sessions: &mut Sessions) -> Option<Ipv6Addr> {
+    let told = timeout(CENTRE, async {
+        loop {
+            match sessions.news.recv().await? {
+                News::Event(Event::Centre(centre)) => return Some(*centre.sip?.ip()),
+                News::Event(Event::Ended(_)) => return None,
+                _ => {}
+            }
+        }
+    });
+    told.await.ok().flatten()
+}
+
 async fn line(kernel: &Kernel, remote: Option<SocketAddrV4>) -> Option<LineSeen> {
-    let anywhere = SocketAddrV4::new(ANYWHERE, crate::dtcp::PORT);
-    let local = outgoing_address(remote.unwrap_or(anywhere))?;
+    let local = outgoing_address(remote.unwrap_or(SOMEWHERE))?;
     let route = kernel.ipv4_default_route().await.ok().flatten();
     let (gateway, index) = route.map_or((None, None), |(gateway, index)| (gateway, Some(index)));
     let interface =
@@ -169,8 +191,7 @@ async fn line(kernel: &Kernel, remote: Option<SocketAddrV4>) -> Option<LineSeen>
 
 /// A packet as the kernel routes it; when nobody answers, one past our own routing.
 async fn through_tunnel(granted: &Granted, source: Ipv6Addr, target: Option<Ipv6Addr>) -> TunnelSeen {
-    let echo = echo(granted.prefix, source, target);
-    match probe::through_routes(echo, granted.prefix).await {
+    match probe::through_routes(&mayflies(granted.prefix, source, target)).await {
         Ok(Some(by)) => TunnelSeen::Answered(by),
         Ok(None) | Err(_) => match past_routing(granted, source, target).await {
             TunnelSeen::Answered(by) => TunnelSeen::OnlyDirectly(by),
@@ -180,16 +201,18 @@ async fn through_tunnel(granted: &Granted, source: Ipv6Addr, target: Option<Ipv6
 }
 
 async fn past_routing(granted: &Granted, source: Ipv6Addr, target: Option<Ipv6Addr>) -> TunnelSeen {
-    match probe::directly(echo(granted.prefix, source, target), granted.server, granted.prefix).await {
+    match probe::directly(&mayflies(granted.prefix, source, target), granted.server).await {
         Ok(Some(by)) => TunnelSeen::Answered(by),
         Ok(None) => TunnelSeen::Silent { error: None },
         Err(error) => TunnelSeen::Silent { error: Some(error) },
     }
 }
 
-fn echo(prefix: Ipv6Net, source: Ipv6Addr, target: Option<Ipv6Addr>) -> Echo {
-    let target = target.unwrap_or_else(|| probe::next_door(prefix));
-    Echo { identifier: rand::random(), source, target }
+fn mayflies(prefix: Ipv6Net, source: Ipv6Addr, target: Option<Ipv6Addr>) -> Mayflies {
+    let identifier = rand::random();
+    let targets = target.into_iter().chain([probe::next_door(prefix)]);
+    let echoes = targets.map(|target| Echo { identifier, source, target }).collect();
+    Mayflies { echoes, inside: prefix }
 }
 
 async fn ask_centre(source: Ipv6Addr, centre: SocketAddrV6) -> SipSeen {
@@ -241,8 +264,8 @@ async fn other_routers(name: &str, interface: u32) -> Vec<OtherRouter> {
     routers
 }
 
-/// Where a packet into the Internet would go; nothing is sent there (RFC 5737).
-const ANYWHERE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// How long the broker's word about the centre is waited for.
+const CENTRE: Duration = Duration::from_secs(2);
 /// How long one try to log in may take: longer than each of its stages.
 const PATIENCE: Duration = Duration::from_secs(90);
 const MAX_ROUTERS: usize = 8;

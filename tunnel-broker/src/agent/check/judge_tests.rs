@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::super::neighbours::Fill;
 use super::super::status::{
-    AddressState, Failure, LanStatus, LoginStatus, NeighbourStatus, OtherRouter, SiteStatus, Stage, Status,
-    TunnelStatus,
+    AddressState, Failure, LanStatus, LoginStatus, NeighbourStatus, OtherRouter, PhoneStatus, SiteStatus,
+    Stage, Status, TunnelStatus,
 };
 use super::judge::{Evidence, Granted, LanSeen, LineSeen, LoginSeen, SipSeen, TunnelSeen};
 use super::{Finding, Report, State};
@@ -77,6 +77,7 @@ fn status() -> Status {
         neighbours: Some(neighbours(4, 1024)),
         sip: None,
         dns: Vec::new(),
+        phones: Some(PhoneStatus { registered: 2, calls: 0, last_call: None }),
     }
 }
 
@@ -140,6 +141,28 @@ fn a_sound_site_passes_and_calls_are_not_claimed() {
 }
 
 #[test]
+fn calls_hold_when_one_was_answered() {
+    let mut evidence = sound();
+    let phones = evidence.agent.as_mut().unwrap().phones.as_mut().unwrap();
+    (phones.calls, phones.last_call) = (3, Some(20));
+    let report = evidence.judge();
+    assert_eq!(states(&report), "hhhhhhhh");
+    let text = report.to_string();
+    assert!(text.contains("let 2 phones in") && text.contains("3 calls of phones here"), "{text}");
+}
+
+#[test]
+fn what_the_system_says_about_protocol_41_is_understood() {
+    let cause = |code| {
+        let error = Some(std::io::Error::from_raw_os_error(code));
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, ..sound() }).1
+    };
+    assert!(cause(libc::ENOPROTOOPT).contains("takes no protocol 41"));
+    assert!(cause(libc::EPERM).contains("this box's own firewall"));
+    assert!(cause(libc::EHOSTUNREACH).contains("broadband router"));
+}
+
+#[test]
 fn without_a_line_nothing_else_is_tried() {
     let evidence = Evidence { line: None, login: LoginSeen::Failed(failure(Stage::Dialling)), ..sound() };
     let (states, cause, _) = failing(&evidence);
@@ -199,14 +222,15 @@ fn a_tunnel_that_cannot_be_raised_says_why() {
 
 #[test]
 fn each_trouble_of_a_lan_has_its_own_words() {
-    let broken: [(&dyn Fn(&mut LanStatus), &str); 7] = [
-        (&|lan| lan.exists = false, "no such interface"),
-        (&|lan| lan.up = false, "switched off"),
-        (&|lan| lan.carrier = false, "no cable"),
-        (&|lan| lan.address_state = Some(AddressState::Duplicate), "another box"),
-        (&|lan| lan.fault = Some("the kernel's words".into()), "the kernel's words"),
-        (&|lan| lan.advertised = None, "not come round"),
-        (&|lan| lan.address = None, "not come round"),
+    type BreakIt = fn(&mut LanStatus);
+    let broken: [(BreakIt, &str); 7] = [
+        (|lan| lan.exists = false, "no such interface"),
+        (|lan| lan.up = false, "switched off"),
+        (|lan| lan.carrier = false, "no cable"),
+        (|lan| lan.address_state = Some(AddressState::Duplicate), "another box"),
+        (|lan| lan.fault = Some("the kernel's words".into()), "the kernel's words"),
+        (|lan| lan.advertised = None, "not come round"),
+        (|lan| lan.address = None, "not come round"),
     ];
     for (break_it, words) in broken {
         let mut evidence = sound();

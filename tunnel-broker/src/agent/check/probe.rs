@@ -77,22 +77,42 @@ pub(super) fn permitted() -> io::Result<()> {
     icmpv6_socket().map(drop)
 }
 
-/// Sends a packet that dies at the far end of the tunnel as the kernel routes it, and gives who answered. Whoever is in `inside`
-/// does not count: that is this box itself.
-pub(super) async fn through_routes(echo: Echo, inside: Ipv6Net) -> io::Result<Option<Ipv6Addr>> {
+/// Packets from one address that die at the far end of the tunnel, to several targets in turn: not every router tells of the death of every
+/// packet.
+#[derive(Debug, Clone)]
+pub(super) struct Mayflies {
+    /// What is sent; all have the same source.
+    pub(super) echoes: Vec<Echo>,
+    /// Whoever is in here does not count as an answer: that is this box itself.
+    pub(super) inside: Ipv6Net,
+}
+
+impl Mayflies {
+    fn each(&self) -> impl Iterator<Item = (u16, &Echo)> {
+        (0..TRIES).zip(self.echoes.iter().cycle())
+    }
+
+    fn is_answer(&self, from: Ipv6Addr, message: &[u8]) -> bool {
+        !self.inside.contains(&from) && self.echoes.iter().any(|echo| echo.is_answered_by(message))
+    }
+}
+
+/// Sends the packets as the kernel routes them, until somebody answers.
+pub(super) async fn through_routes(mayflies: &Mayflies) -> io::Result<Option<Ipv6Addr>> {
     let socket = icmpv6_socket()?;
     socket.set_unicast_hops_v6(1)?;
-    socket.bind(&SocketAddrV6::new(echo.source, 0, 0, 0).into())?;
+    let source = mayflies.echoes.first().map_or(Ipv6Addr::UNSPECIFIED, |echo| echo.source);
+    socket.bind(&SocketAddrV6::new(source, 0, 0, 0).into())?;
     let socket = asynchronous(socket)?;
-    let to = SocketAddr::from(SocketAddrV6::new(echo.target, 0, 0, 0));
-    for sequence in 0..TRIES {
+    for (sequence, echo) in mayflies.each() {
+        let to = SocketAddr::from(SocketAddrV6::new(echo.target, 0, 0, 0));
         socket.send_to(&echo.message(sequence), to).await?;
         let until = Instant::now() + PAUSE;
         let mut bytes = [0; 1500];
         while let Ok(received) = timeout_at(until, socket.recv_from(&mut bytes)).await {
             let (len, SocketAddr::V6(from)) = received? else { continue };
             let message = bytes.get(..len).unwrap_or_default();
-            if !inside.contains(from.ip()) && echo.is_answered_by(message) {
+            if mayflies.is_answer(*from.ip(), message) {
                 return Ok(Some(*from.ip()));
             }
         }
@@ -100,23 +120,22 @@ pub(super) async fn through_routes(echo: Echo, inside: Ipv6Net) -> io::Result<Op
     Ok(None)
 }
 
-/// The same past our own routing and firewall rules for IPv6: the packet is put into protocol 41 here.
-pub(super) async fn directly(echo: Echo, server: Ipv4Addr, inside: Ipv6Net) -> io::Result<Option<Ipv6Addr>> {
+/// The same past our own routing and firewall rules for IPv6: the packets are put into protocol 41 here.
+pub(super) async fn directly(mayflies: &Mayflies, server: Ipv4Addr) -> io::Result<Option<Ipv6Addr>> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPV6_IN_IPV4)))?;
     socket.set_nonblocking(true)?;
     socket.connect(&SocketAddrV4::new(server, 0).into())?;
     let socket = asynchronous(socket)?;
-    for sequence in 0..TRIES {
+    for (sequence, echo) in mayflies.each() {
         socket.send(&echo.packet(sequence)).await?;
         let until = Instant::now() + PAUSE;
         let mut bytes = [0; 2048];
         while let Ok(received) = timeout_at(until, socket.recv(&mut bytes)).await {
             let packet = bytes.get(..received?).unwrap_or_default();
-            let answer = inner_icmpv6(packet);
-            if let Some((from, message)) = answer.filter(|(from, _)| !inside.contains(from)) {
-                if echo.is_answered_by(message) {
-                    return Ok(Some(from));
-                }
+            if let Some((from, message)) = inner_icmpv6(packet)
+                && mayflies.is_answer(from, message)
+            {
+                return Ok(Some(from));
             }
         }
     }
@@ -210,7 +229,7 @@ const ICMPV6: u8 = 58;
 const IPV6_IN_IPV4: i32 = 41;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const DATA: &[u8] = b"centrex6 iad check";
-const TRIES: u16 = 3;
+const TRIES: u16 = 4;
 /// How long each try waits. Routers send one ICMPv6 error a second (RFC 4443 §2.4 (f)).
 const PAUSE: Duration = Duration::from_millis(1100);
 /// How long a LAN is listened to.
