@@ -73,7 +73,7 @@ impl Registrar {
                 builder = builder.header(Name::Other("Flow-Timer"), self.settings.flow_timer.as_secs());
             }
         }
-        // RFC 3608 §6: by which way the phone's requests come.
+        // RFC 3608 §6.3: by which way the phone's requests come.
         for route in &self.settings.service_route {
             builder = builder.header(Name::ServiceRoute, route);
         }
@@ -105,7 +105,7 @@ impl Registrar {
         Some(SipUri::new(Some(&line.extension), HostPort::parse(&site.domain).ok()?))
     }
 
-    /// RFC 5627 §5.3.
+    /// RFC 5627 §5.2.
     fn add_gruus(&self, params: &mut Params, aor: &SipUri, binding: &Binding, ids: &mut IdSource) {
         let Some(public) = binding.instance.as_deref().and_then(|own| self.settings.gruu.public(aor, own))
         else {

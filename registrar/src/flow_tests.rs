@@ -85,7 +85,7 @@ fn what_is_no_flow() {
     assert_eq!(status(&bench.register(0, &two)), 400);
 }
 
-/// RFC 5627 §5.3: a phone that supports them gets a public and a temporary GRUU for its instance.
+/// RFC 5627 §5.2: a phone that supports them gets a public and a temporary GRUU for its instance.
 /// RFC 5627 §5.1: a Contact that is itself a GRUU of the line is refused.
 #[test]
 fn gruus_are_given() {
@@ -101,7 +101,7 @@ fn gruus_are_given() {
     assert_eq!(status(&bench.register(3, &format!("Contact: <{public}>\r\n"))), 403);
 }
 
-/// RFC 3608 §6: the registrar tells the phone by which way its requests shall come.
+/// RFC 3608 §6.3: the registrar tells the phone by which way its requests shall come.
 /// RFC 3327 §5.3: and which Path was stored.
 #[test]
 fn routes_are_told() {

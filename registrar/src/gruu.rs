@@ -125,6 +125,17 @@ impl fmt::Debug for GruuKey {
 }
 
 impl Gruu {
+    /// Whether it was good for the instance of a binding and is so no more, because the phone has registered anew (RFC 5627 §5.4).
+    pub fn is_outlived_by(&self, binding: &Binding) -> bool {
+        let Some(urn) = binding.instance.as_deref().and_then(urn) else { return false };
+        match self {
+            Gruu::Public { .. } => false,
+            Gruu::Temporary { line, instance, call_id } => {
+                *line == binding.line && *instance == hash(urn) && *call_id != hash(&binding.call_id)
+            }
+        }
+    }
+
     /// Whether a binding is one of the instance that is named (RFC 5627 §5.4: a temporary GRUU ends when the Call-ID changes).
     pub fn names(&self, binding: &Binding) -> bool {
         let Some(urn) = binding.instance.as_deref().and_then(urn) else { return false };
@@ -234,7 +245,8 @@ mod tests {
         assert!(!one.to_string().contains("101@"), "{one}");
         let read = key.read(&one.clone().into()).unwrap();
         assert!(read.names(&registered()));
-        assert!(!read.names(&Binding { call_id: "another".to_owned(), ..registered() }));
+        let anew = Binding { call_id: "another".to_owned(), ..registered() };
+        assert!(!read.names(&anew) && read.is_outlived_by(&anew) && !read.is_outlived_by(&registered()));
         assert!(!read.names(&Binding { line: LineId(2), ..registered() }));
         // Made up, or of another platform.
         assert_eq!(GruuKey::new([2; 32]).read(&one.clone().into()), None);

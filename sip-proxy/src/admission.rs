@@ -140,7 +140,7 @@ impl ProxyCore {
     }
 
     /// The line whose credentials a request holds.
-    fn authenticate(
+    pub(crate) fn authenticate(
         &mut self,
         now: Instant,
         request: &Message,
@@ -181,7 +181,12 @@ impl ProxyCore {
             Destination::Line(line) => {
                 let mut bindings = self.locations.lookup(line.id, self.clock.unix(now));
                 if let Some(gruu) = &gruu {
+                    let is_outlived = bindings.iter().any(|binding| gruu.is_outlived_by(binding));
                     bindings.retain(|binding| gruu.names(binding));
+                    if bindings.is_empty() && is_outlived {
+                        // RFC 5627 §6.1: it is good no more, and will never be again.
+                        return Err(Refusal::new(StatusCode::NOT_FOUND, ""));
+                    }
                 }
                 let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth);
                 if groups.is_empty() {

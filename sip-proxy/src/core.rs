@@ -278,6 +278,6 @@ const FIRST_CONTEXT: u64 = 2;
 /// Marks the tokens of call records; the registrar's are small.
 const RECORD: u64 = 1 << 63;
 /// Marks the tokens of saves that nobody waits for.
-const QUIET: u64 = 1 << 62;
+const QUIET: u64 = 1 << 61;
 /// Marks the tokens of sightings, which hold the line's number.
 const SIGHTING: u64 = 1 << 62;

@@ -64,7 +64,7 @@ pub(crate) enum Action {
     Success(usize, Message),
     /// Forward the best of the other final responses upstream; said once.
     Finish(Outcome),
-    /// This branch's flow is gone: its binding leads nowhere (RFC 5626 §5.3).
+    /// This branch's flow is gone: its binding leads nowhere (RFC 5626 §7).
     FlowGone(usize),
     /// Tell the caller that these early dialogs, by their To tags, are over, though the call is not (RFC 6228 §6).
     EarlyEnded(Vec<String>, StatusCode),
@@ -398,7 +398,7 @@ impl Fork {
     }
 
     /// A branch has ended without a 2xx. Where it was one flow of a phone and the flow is gone or silent, the phone's next flow is tried
-    /// in its place (RFC 5626 §5.3).
+    /// in its place (RFC 5626 §7).
     fn end(&mut self, now: Instant, place: usize, outcome: Outcome, actions: &mut Vec<Action>) {
         let gone = outcome.status() == StatusCode::FLOW_FAILED;
         let Some(branch) = self.branches.get_mut(place) else { return };

@@ -373,8 +373,8 @@ fn flows(kind: Kind, count: u64) -> Bench {
     Bench { fork: Fork::new(true, kind, vec![group], Timers::default()), start: now, now }
 }
 
-/// RFC 5626 §5.3: when a flow is gone its binding is forgotten, and the phone's next flow is tried.
-/// RFC 5626 §5.3: when all are gone the caller hears that the phone is not there.
+/// RFC 5626 §7: when a flow is gone its binding is forgotten, and the phone's next flow is tried.
+/// RFC 5626 §7: when all are gone the caller hears that the phone is not there.
 #[test]
 fn the_next_flow_is_tried() {
     let mut bench = flows(Kind::Phones, 3);

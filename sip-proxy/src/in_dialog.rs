@@ -89,7 +89,7 @@ impl ProxyCore {
         )
     }
 
-    /// The next hop of a request in a dialog, by its Route or its Request-URI. A GRUU of ours (RFC 5627 §5.6) is resolved here: phones give
+    /// The next hop of a request in a dialog, by its Route or its Request-URI. A GRUU of ours (RFC 5627 §6.1) is resolved here: phones give
     /// it as their Contact.
     pub(crate) fn next_in_dialog(&self, now: Instant, path: &Path, flow: &Flow) -> Option<(Message, Target)> {
         let uri = path.uri().ok().filter(|_| !path.has_routes);
@@ -110,7 +110,7 @@ impl ProxyCore {
         }
     }
 
-    /// The line that a GRUU of ours belongs to; whoever calls it, since a GRUU is given to be called (RFC 5627 §5.6).
+    /// The line that a GRUU of ours belongs to; whoever calls it, since a GRUU is given to be called (RFC 5627 §6.1).
     pub(crate) fn line_of_gruu(
         &self,
         gruu: &Gruu,

@@ -59,7 +59,7 @@ impl RouteSigner {
         genuine.then_some(OwnRoute { connection })
     }
 
-    /// A Route value that leads over one flow of a node of ours (RFC 5626 §5.1: a flow token, signed).
+    /// A Route value that leads over one flow of a node of ours (RFC 5626 §5.2: a flow token, signed).
     pub(crate) fn flow_route(&self, flow: &Flow) -> String {
         let mut uri = SipUri::of_address(flow.local, flow.transport);
         uri.params.set("lr", None);
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(record(&flow(Transport::Tcp, Some(1)), &flow(Transport::Tcp, Some(1))).len(), 2);
     }
 
-    /// RFC 5626 §5.1: nobody but us can make or change a flow token.
+    /// RFC 5626 §5.2: nobody but us can make or change a flow token.
     #[test]
     fn a_flow_token_cannot_be_forged() {
         let (mut flow, _) = flow(Transport::Tcp, Some(0xab));

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use registrar::Kind as AskAs;
 use registrar::reg_event::{MEDIA_TYPE, PACKAGE, Told};
-use registrar::{Admission, Kind as AskAs};
 use schema::LineId;
 use sip_core::flow::Flow;
 use sip_core::subscription::{Accepted, Due, Ending, Notifier, Refused, State, SubscriptionId};
@@ -66,15 +66,7 @@ impl ProxyCore {
         flow: &Flow,
         (uri, domain): (&Uri, &Domain),
     ) -> Result<(), Refusal> {
-        let unix_now = self.clock.unix(now);
-        let admitted = self.gatekeeper.admit(unix_now, request, flow, AskAs::Server, &mut self.ids);
-        let line = match admitted {
-            Admission::Admitted(line) => line,
-            Admission::Challenged(challenges) => {
-                return Err(Refusal::challenge(StatusCode::UNAUTHORIZED, &challenges));
-            }
-            Admission::Refused(status, reason) => return Err(Refusal::new(status, reason)),
-        };
+        let line = self.authenticate(now, request, flow, AskAs::Server)?;
         let named = resolve(&Caller::Line(line.clone()), domain, uri, &self.directory, &self.settings)?;
         if !matches!(&named, Destination::Line(named) if named.id == line.id) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Not Your Registrations"));

@@ -310,7 +310,7 @@ mod tests {
         })
     }
 
-    /// RFC 5626 §5.3: of several flows of one phone one is used, and the others when it is gone.
+    /// RFC 5626 §7: of several flows of one phone one is used, and the others when it is gone.
     #[test]
     fn one_phone_rings_once() {
         let own =
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(group[0].uri.as_deref(), Some("sip:102@[2001:db8::10]:6000;transport=tcp"));
     }
 
-    /// RFC 5626 §5.3: a flow that another node keeps is reached through that node, by a token that it signed.
+    /// RFC 5626 §5.3.1: a flow that another node keeps is reached through that node, by a token that it signed.
     #[test]
     fn a_flow_of_another_node_is_reached_through_it() {
         let settings = Settings::for_tests();

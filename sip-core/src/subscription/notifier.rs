@@ -30,7 +30,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             min_expires: Duration::from_secs(60),
-            // RFC 3680 §4.3.
+            // RFC 3680 §4.4.
             default_expires: Duration::from_secs(3761),
             max_expires: Duration::from_secs(86_400),
             interval: Duration::from_secs(5),
@@ -155,7 +155,7 @@ impl<R: Clone + PartialEq> Notifier<R> {
         self.find(request).is_some()
     }
 
-    /// Takes a SUBSCRIBE in a dialog: it refreshes or ends the subscription (RFC 6665 §4.2.1.3, §4.2.1.4).
+    /// Takes a SUBSCRIBE in a dialog: it refreshes or ends the subscription (RFC 6665 §4.2.1.4).
     pub fn refresh(&mut self, now: Instant, request: &Message) -> Result<Accepted, Refused> {
         let id = self.find(request).ok_or(Refused::Unknown)?;
         let event = request.required::<Event>()?;

@@ -66,7 +66,7 @@ fn state(notify: &Message) -> &str {
 }
 
 /// RFC 6665 §4.2.1: a SUBSCRIBE is answered with 200 and its Expires, and followed by a NOTIFY in its dialog.
-/// RFC 6665 §4.2.1.3: a refresh is one, too.
+/// RFC 6665 §4.2.1.4: a refresh is one, too.
 /// RFC 6665 §4.2.1.4: a SUBSCRIBE with Expires 0 ends it.
 #[test]
 fn from_subscribe_to_its_end() {
@@ -112,7 +112,7 @@ fn a_fetch() {
 }
 
 /// RFC 6665 §4.2.2: a NOTIFY that is refused or finds nobody ends the subscription.
-/// RFC 6665 §4.2.1.4: one that is not refreshed ends with a last NOTIFY.
+/// RFC 6665 §4.2.2: one that is not refreshed ends with a last NOTIFY.
 #[test]
 fn who_is_gone_is_forgotten() {
     let mut bench = Bench::new();
@@ -151,7 +151,7 @@ fn what_is_not_taken() {
     assert_eq!(bench.take(&subscribe("h", 1, TO), "104").unwrap_err(), Refused::TooMany);
 }
 
-/// RFC 6665 §4.1.3: a notifier that goes down says so: subscribe again, elsewhere.
+/// RFC 6665 §4.4.2: a notifier that goes down says deactivated: subscribe again, elsewhere.
 #[test]
 fn the_node_goes_down() {
     let mut bench = Bench::new();
