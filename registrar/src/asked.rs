@@ -172,7 +172,7 @@ fn flow_number(
 /// other stream may be used instead.
 pub(crate) fn flow_text(flow: &Flow, node: &str, only: bool) -> String {
     let text = format!("{} {} {} {node}", flow.transport, flow.local, flow.remote);
-    match flow.connection.filter(|_| only) {
+    match flow.connection.filter(|_| only || flow.transport.is_websocket()) {
         Some(connection) => format!("{text} {:x}", connection.0),
         None => text,
     }

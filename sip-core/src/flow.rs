@@ -30,6 +30,11 @@ impl Transport {
         matches!(self, Transport::Tls | Transport::Wss)
     }
 
+    /// Whether it is a WebSocket: only its client can open one, so that no other connection ever leads there (RFC 7118 §5).
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Transport::Ws | Transport::Wss)
+    }
+
     /// 5061 under TLS, else 5060 (RFC 3261 §19.1.2); the WebSocket ports are HTTP's (RFC 7118 §5.4).
     pub fn default_port(self) -> u16 {
         match self {

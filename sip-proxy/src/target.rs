@@ -272,6 +272,11 @@ mod tests {
         let settings = Settings::for_tests();
         let target = of_binding(&binding("sip:a@192.0.2.1", 1000), &incoming(), &settings).unwrap();
         assert_eq!(target.flow.remote, "[2001:db8::10]:6000".parse().unwrap());
+        // RFC 7118 §5: no other connection leads to a page.
+        let received = "WS [2001:db8::1]:5060 [2001:db8::10]:6000 node1 ab".to_owned();
+        let page = Binding { received, ..Binding::clone(&binding("sip:a@x.invalid;transport=ws", 1000)) };
+        let flow = of_binding(&page, &incoming(), &settings).unwrap().flow;
+        assert_eq!(flow.connection, Some(ConnectionId(0xab).only()));
         // Another node's flow, and one from before this node got another address.
         for received in [
             "UDP [2001:db8::2]:5060 [2001:db8::10]:6000 node2",

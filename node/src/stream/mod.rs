@@ -1,12 +1,16 @@
 //! Stream connections of one worker: accepted, reused, opened on demand.
 //!
-//! A connection is anything that is `AsyncRead + AsyncWrite` and belongs to the worker that accepted or opened it. What a transport
-//! does before the first message stands in [`greeting`]; then it goes through [`connection::serve`].
+//! A connection belongs to the worker that accepted or opened it. What a transport does before the first message stands in
+//! [`greeting`]; then it is a stream of bytes ([`connection`]) or of messages ([`websocket`]). What both do is in [`session`].
 
 mod connection;
 mod greeting;
+mod queue;
 mod remotes;
+mod session;
+mod websocket;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,12 +26,12 @@ use sip_core::ids::WorkerId;
 use sip_core::wire::Limits;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 pub(crate) use self::remotes::Remotes;
 
-use self::connection::{Connection, Outgoing};
+use self::queue::{Outgoing, Receiver, Refused, Sender, queue};
+use self::session::Connection;
 use crate::config::StreamLimits;
 use crate::handover::{Origin, Peers};
 use crate::listener::Listener;
@@ -60,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<RoleTls>,
     pub(crate) framing: Limits,
     pub(crate) mask: Mask,
+    /// For one read at a time.
+    read_buffer: RefCell<Box<[u8]>>,
     events: mpsc::Sender<StreamEvent>,
 }
 
@@ -76,7 +82,7 @@ pub(crate) struct Streams {
 
 struct Handle {
     remote: (Transport, SocketAddr),
-    queue: mpsc::Sender<Outgoing>,
+    queue: Sender,
 }
 
 impl Streams {
@@ -89,8 +95,10 @@ impl Streams {
     ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let SharedParts { worker, peers, metrics, limits, tls, max_message_bytes, mask } = shared;
+        let read_buffer = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
         let framing = Limits { max_bytes: max_message_bytes, ..Limits::default() };
-        let shared = Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, events });
+        let shared =
+            Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, read_buffer, events });
         let (mut local, mut accepting) = (vec![], JoinSet::new());
         for (transport, listener) in listeners {
             local.push(Listener { transport, addr: listener.local_addr()? });
@@ -156,11 +164,11 @@ impl Streams {
             let handle = self.open.get(&id).ok_or(origin)?;
             match handle.queue.try_send(outgoing) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(_)) => {
+                Err(Refused::Full(_)) => {
                     self.shared.metrics.dropped_send_full.increment(1);
                     return Err(origin);
                 }
-                Err(TrySendError::Closed(back)) => {
+                Err(Refused::Closed(back)) => {
                     self.closed(id);
                     outgoing = back;
                 }
@@ -190,6 +198,8 @@ impl Streams {
     fn open(&mut self, flow: Flow) -> Result<ConnectionId, ()> {
         // A WebSocket is opened by its client, and only ever leads there (RFC 7118 §5).
         let is_possible = match flow.transport {
+            // The connection was named, and the place behind it is not known.
+            _ if flow.remote.port() == 0 => false,
             Transport::Tcp => true,
             Transport::Tls => self.shared.tls.is_some(),
             Transport::Udp | Transport::Ws | Transport::Wss => false,
@@ -218,20 +228,16 @@ impl Streams {
                 }
                 Err(error) => {
                     tracing::debug!(remote = %shared.mask.addr(flow.remote), %error, "cannot connect");
-                    connection::give_up(queue, id, &shared).await;
+                    session::give_up(queue, id, &shared).await;
                 }
             }
         });
         Ok(id)
     }
 
-    fn register(
-        &mut self,
-        transport: Transport,
-        remote: SocketAddr,
-    ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
+    fn register(&mut self, transport: Transport, remote: SocketAddr) -> (ConnectionId, Receiver) {
         let id = new_id(self.shared.worker);
-        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        let (sender, queue) = queue();
         let remote = (transport, remote);
         self.open.insert(id, Handle { remote, queue: sender });
         self.remotes.add(remote, id);
@@ -304,10 +310,10 @@ fn is_usable_source(local: IpAddr, remote: IpAddr) -> bool {
     local.is_ipv6() == remote.is_ipv6() && !local.is_unspecified()
 }
 
+/// Bytes read at once.
+const READ_BUFFER: usize = 16 * 1024;
 /// Events that wait for the worker; beyond it the connections are not read, and TCP slows their peers.
 const EVENT_QUEUE: usize = 1024;
-/// Messages that wait for one connection.
-const SEND_QUEUE: usize = 256;
 /// How long closing connections may take to send what is queued.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 /// Between attempts to accept after one has failed.
