@@ -105,10 +105,9 @@ fn gruus_are_given() {
 /// RFC 3327 §5.3: and which Path was stored.
 #[test]
 fn routes_are_told() {
-    let mut settings = Settings::default();
-    settings.service_route = ["<sip:p2.example.net;lr>", "<sip:p1.example.net;lr>"]
-        .map(|route| sip_core::wire::header::NameAddr::parse(route).unwrap())
-        .to_vec();
+    let routes = ["<sip:p2.example.net;lr>", "<sip:p1.example.net;lr>"];
+    let routes = routes.map(|route| sip_core::wire::header::NameAddr::parse(route).unwrap());
+    let settings = Settings { service_route: routes.to_vec(), ..Settings::default() };
     let mut bench = Bench::with(settings);
     let answer = bench.register(0, "Contact: <sip:101@[::1]>\r\nPath: <sip:edge;lr>, <sip:inner;lr>\r\n");
     let routes: Vec<&[u8]> = answer.1.raws(Name::ServiceRoute).collect();

@@ -179,7 +179,7 @@ mod tests {
             "{first}"
         );
         let (one, two) = (registered("sip:a@[::1]", 100), registered("sip:b@[::1]", 50));
-        assert!(told.differs(&[one.clone()]));
+        assert!(told.differs(std::slice::from_ref(&one)));
         let both = document(&mut told, &[one.clone(), two.clone()], 10);
         assert!(both.contains("version=\"1\"") && both.contains("id=\"l7\" state=\"active\""), "{both}");
         assert_eq!(both.matches("event=\"registered\"").count(), 2);
@@ -187,7 +187,7 @@ mod tests {
         // A refresh is no news.
         let later = registered("sip:a@[::1]", 200);
         assert!(!told.differs(&[later.clone(), two]));
-        assert!(told.differs(&[later.clone()]));
+        assert!(told.differs(std::slice::from_ref(&later)));
         let one_left = document(&mut told, &[later], 60);
         assert!(
             one_left.contains("event=\"refreshed\"")
