@@ -12,6 +12,7 @@
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`stun`] | keep-alives of phones on UDP |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
@@ -21,6 +22,7 @@ pub mod dialog;
 pub mod flow;
 pub mod ids;
 pub mod owner;
+pub mod stun;
 pub mod subscription;
 #[doc(hidden)]
 pub mod testing;
