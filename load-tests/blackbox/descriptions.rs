@@ -16,6 +16,7 @@ fn exchange(legs: &mut Legs, phone_asks: bool, offer: &str, answer: &str) -> (St
     let ok = asks.expect(200);
     asks.ack(&ok, None);
     answers.expect_request("ACK");
+    asks.catch_up();
     (body_of(&seen), body_of(&ok))
 }
 
@@ -24,6 +25,7 @@ fn exchange(legs: &mut Legs, phone_asks: bool, offer: &str, answer: &str) -> (St
 fn fax_by_t38() {
     let mut legs = Legs::start();
     legs.call_up(&[], &[]);
+    legs.phone.catch_up();
     let fax = |end: &crate::support::legs::End| {
         let port = end.media.local_addr().unwrap().port();
         end.sdp_with(&format!(

@@ -196,6 +196,12 @@ impl End {
         self.raw.send(&ack);
     }
 
+    /// Waits until what this end has sent in its dialog has arrived at the translator: its ACKs, before the other end asks anything.
+    pub(crate) fn catch_up(&mut self) {
+        self.request("OPTIONS", &[], None);
+        self.expect(200);
+    }
+
     /// Answers a request.
     pub(crate) fn respond(
         &mut self,
