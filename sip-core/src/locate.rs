@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::flow::Transport;
+use crate::wire::{Host, HostPort, SipUri};
 
 /// What is looked for: the host of a URI, and what the URI says beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,6 +16,19 @@ pub struct Wanted {
     pub port: Option<u16>,
     /// The transport, where one is given: by parameter, or by the scheme `sips`.
     pub transport: Option<Transport>,
+}
+
+impl Wanted {
+    /// What a URI wants looked up. `None` where its host is an address, or a name that leads nowhere by definition (RFC 2606).
+    pub fn of(uri: &SipUri) -> Option<Wanted> {
+        let maddr = uri.params.value("maddr").and_then(|host| HostPort::parse(host).ok());
+        let host = maddr.as_ref().map_or(&uri.host_port.host, |maddr| &maddr.host);
+        let Host::Name(name) = host else { return None };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let leads_nowhere = name.is_empty() || name == "invalid" || name.ends_with(".invalid");
+        let (port, transport) = (uri.host_port.port, uri.required_transport());
+        (!leads_nowhere).then_some(Wanted { host: name, port, transport })
+    }
 }
 
 /// One place to try.
@@ -105,17 +119,17 @@ enum Stage {
     Srv {
         left: VecDeque<(Transport, String)>,
         all: bool,
-        found: VecDeque<Host>,
+        found: VecDeque<Server>,
     },
     Addresses {
-        left: VecDeque<Host>,
+        left: VecDeque<Server>,
     },
     Done,
 }
 
 /// A host that has the service.
 #[derive(Debug)]
-struct Host {
+struct Server {
     transport: Transport,
     name: String,
     port: u16,
@@ -151,7 +165,7 @@ impl Locator {
             Stage::Naptr => self.after_naptr(&records.naptr),
             Stage::Srv { left, all, found } => self.after_srv(left, all, found, records.srv),
             Stage::Addresses { mut left } => {
-                if let Some(Host { transport, port, .. }) = left.pop_front() {
+                if let Some(Server { transport, port, .. }) = left.pop_front() {
                     let hops = records
                         .addresses
                         .into_iter()
@@ -175,7 +189,7 @@ impl Locator {
             (Some(transport), _) if !self.usable.contains(transport) => Stage::Done,
             (transport, Some(port)) => {
                 let transport = transport.unwrap_or(Transport::Udp);
-                addresses([Host { transport, name: host.clone(), port: *port }].into())
+                addresses([Server { transport, name: host.clone(), port: *port }].into())
             }
             (Some(transport), None) => Stage::Srv {
                 left: [(*transport, srv_name(*transport, host))].into(),
@@ -213,7 +227,7 @@ impl Locator {
         &mut self,
         mut left: VecDeque<(Transport, String)>,
         all: bool,
-        mut found: VecDeque<Host>,
+        mut found: VecDeque<Server>,
         records: Vec<Srv>,
     ) -> Stage {
         let Some((transport, _)) = left.pop_front() else { return addresses(found) };
@@ -221,7 +235,7 @@ impl Locator {
         let is_absent = records.iter().all(|record| matches!(record.target.as_str(), "." | ""));
         if records.is_empty() || !is_absent {
             let ordered = self.ordered(records);
-            found.extend(ordered.into_iter().map(|record| Host {
+            found.extend(ordered.into_iter().map(|record| Server {
                 transport,
                 name: record.target,
                 port: record.port,
@@ -238,7 +252,7 @@ impl Locator {
         if found.is_empty() && !all {
             // RFC 3263 §4.2: without SRV records, the addresses of the name itself.
             let transport = self.wanted.transport.unwrap_or(Transport::Udp);
-            let host = Host { transport, name: self.wanted.host.clone(), port: transport.default_port() };
+            let host = Server { transport, name: self.wanted.host.clone(), port: transport.default_port() };
             found.push_back(host);
         }
         addresses(found)
@@ -275,7 +289,7 @@ impl Locator {
     }
 }
 
-fn addresses(left: VecDeque<Host>) -> Stage {
+fn addresses(left: VecDeque<Server>) -> Stage {
     if left.is_empty() { Stage::Done } else { Stage::Addresses { left } }
 }
 

@@ -174,3 +174,21 @@ proptest! {
         prop_assert!(hops.len() <= MAX_HOPS);
     }
 }
+
+/// RFC 3263 §4.1: what a URI says beside its host is kept; an address is not looked up.
+#[test]
+fn a_uri_says_what_is_wanted() {
+    let of = |text: &str| Wanted::of(text.parse::<crate::wire::Uri>().unwrap().sip().unwrap());
+    assert_eq!(of("sip:a@Edge.example.net.;lr"), Some(wanted("edge.example.net", None, None)));
+    assert_eq!(of("sip:a@b.net:5080;transport=tcp"), Some(wanted("b.net", Some(5080), Some(Transport::Tcp))));
+    assert_eq!(of("sips:a@b.net"), Some(wanted("b.net", None, Some(Transport::Tls))));
+    assert_eq!(of("sip:a@b.net;maddr=c.net"), Some(wanted("c.net", None, None)));
+    for uri in [
+        "sip:a@192.0.2.1",
+        "sip:[2001:db8::1]",
+        "sip:a@x.invalid;transport=ws",
+        "sip:a@b.net;maddr=192.0.2.1",
+    ] {
+        assert_eq!(of(uri), None, "{uri}");
+    }
+}

@@ -86,7 +86,7 @@ pub(super) fn start_proxy(
         directory: Arc::clone(&foundation.directory),
         locations: Arc::clone(&foundation.locations),
     };
-    let world = StoreWorld::new(foundation.writer.clone());
+    let (writer, dns) = (foundation.writer.clone(), config.dns.clone());
     let node = node_number(&config.node.name);
     let nonce_lifetime = config.registrar_proxy.nonce_lifetime;
     let start = move |context: WorkerContext| {
@@ -96,7 +96,10 @@ pub(super) fn start_proxy(
             ..DigestSettings::new(&settings.realm, NonceKey::new(key), node, context.worker)
         };
         let ids = IdSource::new(context.worker, context.seed);
-        (ProxyCore::new(shared.clone(), digest, ids, wall_clock()), world.clone())
+        (
+            ProxyCore::new(shared.clone(), digest, ids, wall_clock()),
+            StoreWorld::new(writer.clone(), Resolver::new(dns.clone())),
+        )
     };
     Ok(bound.0.spawn(start)?)
 }
