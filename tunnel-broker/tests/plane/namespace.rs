@@ -60,6 +60,22 @@ impl Namespace {
         self.command(&format!("ip {words}"));
     }
 
+    /// Gives the namespace an IPv6 address of its own, and waits until it is one: the system makes its route a moment later.
+    pub(crate) fn own(&self, address: &str) {
+        self.ip(&format!("addr add {address}/128 dev lo nodad"));
+        let line = format!("local {address} ");
+        let is_routed = move || {
+            let words = ["-6", "route", "show", "table", "local"];
+            let output = Command::new("ip").args(words).output().expect("ip");
+            String::from_utf8_lossy(&output.stdout).contains(&line)
+        };
+        self.run(move || {
+            while !is_routed() {
+                thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+    }
+
     /// Lays a cable to another namespace; its ends have these names.
     pub(crate) fn join(&self, name: &str, other: &Namespace, other_name: &str) {
         self.ip(&format!("link add {name} type veth peer name {other_name} netns {}", other.id));

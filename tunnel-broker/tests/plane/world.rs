@@ -1,5 +1,6 @@
 //! A centre with a tunnel server, and sites.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ impl Centre {
     pub(crate) fn new() -> Centre {
         let namespace = Namespace::new();
         namespace.ip(&format!("addr add {SERVER}/32 dev lo"));
-        namespace.ip(&format!("addr add {CENTRE}/128 dev lo nodad"));
+        namespace.own(CENTRE);
         let plane = namespace.run(|| {
             let settings = PlaneSettings {
                 own: vec!["2001:db8:ffff::/48".parse().unwrap()],
@@ -64,7 +65,7 @@ impl Centre {
         let site = Site { namespace, number, address };
         site.take(address);
         self.namespace.ip(&format!("route add {address} dev {near} src {SERVER}"));
-        site.namespace.ip(&format!("addr add {} dev lo nodad", site.phone()));
+        site.namespace.own(&site.phone());
         let outer = Outer { client: address, server: SERVER };
         self.plane.add(site.tunnel(), outer, site.grant()).unwrap();
         site
@@ -236,6 +237,16 @@ pub(crate) fn ping(namespace: &Namespace, from: &str, to: &str, data: &[u8]) {
             return;
         }
     }
+}
+
+/// Takes `count` datagrams, in whatever order: the system may swap them where threads change their processor.
+pub(crate) fn receive_all(socket: &UdpSocket, count: usize) -> BTreeSet<Vec<u8>> {
+    let mut data = [0; 2000];
+    let one = |_| {
+        let (len, _) = socket.recv_from(&mut data).expect("a datagram in time");
+        data[..len].to_vec()
+    };
+    (0..count).map(one).collect()
 }
 
 /// Runs something with a connection to the routing of the present namespace.
