@@ -21,6 +21,12 @@ enum Command {
     /// The baseline of `bench relay`: forwards datagrams between pairs of ports until standard input ends
     #[command(hide = true)]
     Forward(bench::ForwardArgs),
+    /// The baseline of `bench tunnels`: a TUN device and a raw socket, and nothing between them
+    #[command(hide = true)]
+    TunnelLoop(bench::LoopArgs),
+    /// The load of `bench tunnels`
+    #[command(hide = true)]
+    TunnelSend(bench::SendArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +41,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
         Command::Forward(args) => bench::forward(&args),
+        Command::TunnelLoop(args) => bench::run_loop(&args),
+        Command::TunnelSend(args) => bench::send(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

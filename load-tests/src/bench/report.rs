@@ -16,6 +16,10 @@ pub(super) struct Report {
     pub(super) calls: Vec<Calls>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) relay: Vec<Relay>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tunnels: Vec<Tunnelled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tunnel_changes: Option<TunnelChanges>,
 }
 
 /// Where it was measured.
@@ -82,9 +86,45 @@ pub(super) struct Relay {
     pub(super) platform_ratio: Option<f64>,
 }
 
+/// Packets through tunnels.
+#[derive(Clone, Serialize)]
+pub(super) struct Tunnelled {
+    pub(super) subject: &'static str,
+    pub(super) tunnels: u32,
+    pub(super) direction: &'static str,
+    /// Packets per second that were asked for; 0 is as fast as it goes.
+    pub(super) rate: u32,
+    pub(super) sent: u64,
+    /// Packets that arrived.
+    pub(super) packets: u64,
+    pub(super) per_second: f64,
+    pub(super) cpu_us_each: Option<f64>,
+    pub(super) packets_per_cpu_second: Option<f64>,
+    /// What the platform costs, divided by what this one costs.
+    pub(super) platform_ratio: Option<f64>,
+}
+
+/// What tunnels cost themselves.
+#[derive(Serialize)]
+pub(super) struct TunnelChanges {
+    pub(super) tunnels: u32,
+    pub(super) add_us: f64,
+    pub(super) move_us: f64,
+    pub(super) remove_us: f64,
+    pub(super) rss_before_mib: f64,
+    pub(super) rss_after_mib: f64,
+}
+
 impl Report {
     pub(super) fn new(machine: Machine) -> Report {
-        Report { machine, registrations: Vec::new(), calls: Vec::new(), relay: Vec::new() }
+        Report {
+            machine,
+            registrations: Vec::new(),
+            calls: Vec::new(),
+            relay: Vec::new(),
+            tunnels: Vec::new(),
+            tunnel_changes: None,
+        }
     }
 }
 
@@ -213,6 +253,48 @@ impl fmt::Display for Report {
                 ]
             });
             table(f, &head, rows.collect())?;
+        }
+        if !self.tunnels.is_empty() {
+            writeln!(
+                f,
+                "\nTunnelled packets (RTP, 20 ms of G.711, IPv6 in IPv4; `in` comes out of the tunnels)"
+            )?;
+            let head = [
+                "",
+                "way",
+                "tunnels",
+                "asked/s",
+                "sent",
+                "arrived",
+                "per s",
+                "CPU us",
+                "packets/CPU s",
+                "Centrex6 x this",
+            ];
+            let rows = self.tunnels.iter().map(|row| {
+                vec![
+                    row.subject.to_owned(),
+                    row.direction.to_owned(),
+                    row.tunnels.to_string(),
+                    if row.rate == 0 { "most".to_owned() } else { row.rate.to_string() },
+                    row.sent.to_string(),
+                    row.packets.to_string(),
+                    format!("{:.0}", row.per_second),
+                    number(row.cpu_us_each, 2),
+                    number(row.packets_per_cpu_second, 0),
+                    number(row.platform_ratio, 2),
+                ]
+            });
+            table(f, &head, rows.collect())?;
+        }
+        if let Some(changes) = &self.tunnel_changes {
+            let TunnelChanges { tunnels, add_us, move_us, remove_us, rss_before_mib, rss_after_mib } =
+                changes;
+            writeln!(
+                f,
+                "  {tunnels} tunnels: {add_us:.2} us to raise one, {move_us:.2} to move, {remove_us:.2} to remove; \
+                 memory {rss_before_mib:.1} MiB before, {rss_after_mib:.1} MiB with them"
+            )?;
         }
         Ok(())
     }
