@@ -130,10 +130,13 @@ impl Registrar {
 
     /// What the REGISTER changes, without changing it.
     fn plan(&self, unix_now: Duration, request: &Message, flow: &Flow, line: &Line) -> Result<Plan, Refusal> {
-        if let Some(unknown) =
-            request.all::<Require>().flatten().find(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
-        {
-            return Err(Refusal::BadExtension(unknown.token().to_owned()));
+        let required = request.all::<Require>().flatten();
+        let unknown: Vec<String> = required
+            .filter(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
+            .map(|tag| tag.token().to_owned())
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Refusal::BadExtension(unknown.join(", ")));
         }
         let asked = Asked::read(request, line.id, flow, &self.settings.node)?;
         let now = unix_now.as_secs() as i64;

@@ -8,7 +8,7 @@ use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
 use sip_core::flow::Flow;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::{Contact, PAssertedIdentity};
+use sip_core::wire::header::{Contact, PAssertedIdentity, Require, TokenList};
 use sip_core::wire::{Builder, HeaderError, Message, Method, Name, StatusCode, Uri};
 
 use crate::call_table::result_of;
@@ -98,8 +98,7 @@ impl ProxyCore {
             return self.register(now, server, request, &flow);
         }
         if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
-            self.options(now, server, request);
-            return Ok(());
+            return self.options(now, server, request);
         }
         if uri.user().is_none() {
             return Err(match is_known(method) {
@@ -166,7 +165,7 @@ impl ProxyCore {
         let (kind, groups, callee) = match &destination {
             Destination::Line(line) => {
                 let bindings = self.locations.lookup(line.id, self.clock.unix(now));
-                let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth as usize);
+                let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth);
                 if groups.is_empty() {
                     return Err(Refusal::new(StatusCode::TEMPORARILY_UNAVAILABLE, "Not Registered"));
                 }
@@ -204,8 +203,12 @@ impl ProxyCore {
             let mask = self.settings.mask;
             tracing::info!(call_id, from = %mask.number(from), to = %mask.number(&callee), targets, "call");
         }
-        let widest = groups.iter().map(Vec::len).max().unwrap_or(1).max(1) as u32;
-        let base = self.prepare(call.message, caller, max_forwards)?;
+        let (session, change) = self.settings.session.of_request(call.message)?;
+        let base = change.apply(self.prepare(call.message, caller, max_forwards)?);
+        let tried = match &destination {
+            Destination::Line(line) => vec![line.id],
+            Destination::Outside(_) => Vec::new(),
+        };
         let fork = Fork::new(is_invite, kind, groups, self.settings.timers.clone());
         self.forward(
             now,
@@ -216,7 +219,8 @@ impl ProxyCore {
                 fork,
                 hash: call.valid.hash,
                 record_route: makes_dialog(call.method),
-                breadth: Some(breadth / widest).filter(|_| widest > 1 || call.message.has(Name::MaxBreadth)),
+                session,
+                tried,
                 attempt,
             },
         )
@@ -250,7 +254,9 @@ impl ProxyCore {
             true => self.prepare(&message, &Caller::Trunk, max_forwards)?,
             false => self.prepare_untrusted(&message, max_forwards),
         };
-        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted };
+        let (session, change) = self.settings.session.of_request(&message)?;
+        let base = change.apply(base);
+        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted, breadth: None };
         let fork = Fork::new(
             *method == Method::Invite,
             Kind::Phones,
@@ -266,7 +272,8 @@ impl ProxyCore {
                 fork,
                 hash: valid.hash,
                 record_route: false,
-                breadth: None,
+                session,
+                tried: Vec::new(),
                 attempt: None,
             },
         )
@@ -309,14 +316,24 @@ impl ProxyCore {
         }
     }
 
-    /// RFC 3261 §11.2, for ourselves.
-    fn options(&mut self, now: Instant, server: ServerId, request: &Message) {
+    /// RFC 3261 §11.2, for ourselves: what we can do.
+    fn options(&mut self, now: Instant, server: ServerId, request: &Message) -> Result<(), Refusal> {
+        let required = request.all::<Require>().flatten().map(|tag| tag.token().to_owned());
+        let unknown: Vec<String> = required
+            .filter(|tag| !OWN_EXTENSIONS.split(", ").any(|own| own.eq_ignore_ascii_case(tag)))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Refusal::unsupported(&unknown));
+        }
         let answer = Refusal::new(StatusCode::OK, "")
             .with(Name::Allow, OWN_METHODS)
             .with(Name::Accept, "application/sdp")
-            .with(Name::Supported, "path");
+            .with(Name::Other("Accept-Encoding"), "identity")
+            .with(Name::Other("Accept-Language"), "en")
+            .with(Name::Supported, OWN_EXTENSIONS);
         let response = self.own_response(request, answer);
         self.respond(now, server, response);
+        Ok(())
     }
 
     /// The request as every branch gets it: our credentials taken out, and the identity that we vouch for put in (RFC 3325 §5).
@@ -423,3 +440,5 @@ fn makes_dialog(method: &Method) -> bool {
 
 /// What we take for ourselves.
 const OWN_METHODS: &str = "REGISTER, OPTIONS";
+/// What we understand of extensions, as registrar and as proxy.
+const OWN_EXTENSIONS: &str = "path, timer, 199";

@@ -10,11 +10,12 @@ use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
-use sip_core::wire::{Host, HostPort};
+use sip_core::wire::{Host, HostPort, Method};
 
 use crate::dial_plan::DialPlan;
 use crate::fork::Timers;
 use crate::record_route::RouteSigner;
+use crate::session_timer::SessionPolicy;
 
 /// The proxy's policy.
 #[derive(Debug, Clone)]
@@ -41,6 +42,10 @@ pub struct Settings {
     pub mask: Mask,
     /// How long things may take.
     pub timers: Timers,
+    /// What session timers shall be.
+    pub session: SessionPolicy,
+    /// Whether a phone's redirection to another line is followed; else every 3xx goes to the caller.
+    pub follow_redirects: bool,
     /// How much may be under way.
     pub limits: ProxyLimits,
     /// The transaction layer's part.
@@ -115,12 +120,23 @@ impl Settings {
                 emergency: plan.emergency.clone(),
             },
             mask: Mask::new(&config.log),
-            timers: Timers { cancelled: config.sip.t1 * 64, ..Timers::default() },
+            timers: Timers {
+                cancelled: config.sip.t1 * 64,
+                ring: role.ring_timeout,
+                // Timer C is longer than three minutes, and outlasts the ringing.
+                branch: Timers::default().branch.max(role.ring_timeout + Duration::from_secs(5)),
+                ..Timers::default()
+            },
+            session: SessionPolicy {
+                interval: Some(role.session_expires).filter(|interval| !interval.is_zero()),
+                shortest: role.min_session_expires,
+            },
+            follow_redirects: role.follow_redirects,
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
                 // We say 100 ourselves, and look for loops by RFC 5393.
                 trying_after: None,
-                detect_merged: false,
+                detect_merged: is_answered_here,
                 ..config.sip.transactions()
             },
             registrar: registrar::Settings {
@@ -176,10 +192,13 @@ impl Settings {
     pub(crate) fn name_on(&self, flow: &Flow) -> HostPort {
         let fits = |own: &&HostPort| own.host.ip().is_none_or(|ip| ip.is_ipv6() == flow.local.is_ipv6());
         match self.advertise.iter().find(fits) {
-            // A port that is not told is that of the listener; the default one is left out, as it was in the configuration.
+            // A port that is not told is that of the listener; the default one is left out, as it was in the configuration. The port
+            // that is told is that of UDP and TCP.
             Some(own) => {
+                let is_plain = matches!(flow.transport, Transport::Udp | Transport::Tcp);
                 let port = own
                     .port
+                    .filter(|_| is_plain)
                     .or((flow.local.port() != flow.transport.default_port()).then_some(flow.local.port()));
                 HostPort { host: own.host.clone(), port }
             }
@@ -223,12 +242,19 @@ impl Settings {
     }
 
     fn is_advertised(&self, host_port: &HostPort, flow: &Flow) -> bool {
-        self.advertise.iter().any(|own| {
+        let is_told = self.advertise.iter().any(|own| {
             own.host == host_port.host
                 && (own.port == host_port.port
                     || own.port.unwrap_or(flow.local.port()) == host_port.port.unwrap_or(5060))
-        })
+        });
+        // Under TLS the port that is told is another.
+        is_told || !self.advertise.is_empty() && *host_port == self.name_on(flow)
     }
+}
+
+/// What never goes further than to us.
+fn is_answered_here(method: &Method) -> bool {
+    *method == Method::Register
 }
 
 fn algorithm(algorithm: &DigestAlgorithm) -> Algorithm {
@@ -258,10 +284,12 @@ impl Settings {
             dial_plan: DialPlan::default(),
             mask: Mask::default(),
             timers: Timers::default(),
+            session: SessionPolicy::default(),
+            follow_redirects: true,
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
                 trying_after: None,
-                detect_merged: false,
+                detect_merged: is_answered_here,
                 ..transaction::Settings::default()
             },
             registrar: registrar::Settings {
@@ -308,6 +336,12 @@ mod tests {
         assert!(is_own(&settings, "[2001:db8::1]"));
         assert!(!is_own(&settings, "[2001:db8::2]"));
         assert_eq!(settings.name_on(&flow()).to_string(), "sip.example.net");
+        settings.advertise = vec![HostPort::parse("sip.example.net:5080").unwrap()];
+        assert_eq!(settings.name_on(&flow()).to_string(), "sip.example.net:5080");
+        let local = "[2001:db8::1]:5061".parse().unwrap();
+        let tls = Flow { transport: Transport::Tls, local, ..flow() };
+        assert_eq!(settings.name_on(&tls).to_string(), "sip.example.net");
+        assert!(settings.is_own(&settings.name_on(&tls), &tls));
     }
 
     #[test]

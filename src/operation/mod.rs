@@ -17,6 +17,7 @@ mod reply;
 mod route;
 mod site;
 mod trunk;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,6 +43,7 @@ pub(crate) use reply::Reply;
 pub(crate) use route::RouteOperation;
 pub(crate) use site::SiteOperation;
 pub(crate) use trunk::TrunkOperation;
+pub(crate) use tunnel::{TunnelOperation, Tunnels};
 
 /// A noun and what to do with it.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -65,6 +67,9 @@ pub(crate) enum Operation {
     /// Tunnel accounts: what the sites' IADs log in with
     #[command(subcommand)]
     Account(AccountOperation),
+    /// Tunnels: which sites have one, since when, and what goes through it
+    #[command(subcommand)]
+    Tunnel(TunnelOperation),
     /// Telephone lines: extensions and their credentials
     #[command(subcommand)]
     Line(LineOperation),
@@ -219,6 +224,7 @@ impl Operation {
             Operation::Region(operation) => operation.execute(office).await,
             Operation::Prefix(operation) => operation.execute(office).await,
             Operation::Account(operation) => operation.execute(office).await,
+            Operation::Tunnel(operation) => operation.execute(office).await,
             Operation::Line(operation) => operation.execute(office).await,
             Operation::Number(operation) => operation.execute(office).await,
             Operation::Trunk(operation) => operation.execute(office).await,

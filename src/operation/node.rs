@@ -7,6 +7,7 @@ use node::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::tunnel::Tunnels;
 use super::{Office, OperationError, Reply};
 
 /// What can be done with nodes.
@@ -26,6 +27,8 @@ pub(crate) struct Live {
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
     /// The SIP messages that it remembers.
     pub trace: Trace,
+    /// Its tunnel roles.
+    pub tunnels: Tunnels,
 }
 
 impl NodeOperation {

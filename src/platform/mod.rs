@@ -2,6 +2,7 @@
 
 mod foundation;
 mod roles;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use node::config::{Config, Role};
 use node::lifecycle::{self, Shutdown};
 use node::listener::Listener;
 use node::telemetry::{self, AdminServer, Health};
+use node::tls::{self, Tls};
 use node::trace::{Trace, hep};
 use node::worker::Workers;
 use serde_json::json;
@@ -21,7 +23,8 @@ use crate::admin::AdminSocket;
 use crate::operation::{Live, Office, Operation, Reply};
 
 use foundation::Foundation;
-use roles::Bound;
+use roles::{Bound, Common};
+use tunnels::Tunnels;
 
 /// A running platform. [`stop`](Platform::stop) it, or let it [`run_to_end`](Platform::run_to_end).
 pub(crate) struct Platform {
@@ -31,6 +34,7 @@ pub(crate) struct Platform {
     office: Arc<Office>,
     listeners: Listeners,
     workers: Vec<Workers>,
+    tunnels: Tunnels,
     health: Health,
     // Held for their Drop: the socket's file goes, the port closes.
     _admin_socket: AdminSocket,
@@ -55,10 +59,13 @@ impl Platform {
         let health = Health::starting(&shutdown);
         let admin_server =
             AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
+        let tls = Tls::load(&config.tls)?;
         let foundation = Foundation::lay(config).await?;
         let trace = trace(&config.trace)?;
-        let started = start_roles(config, &foundation, &shutdown, &trace);
-        let (listeners, workers) = match started {
+        foundation.keep(tls::watch(&tls)?);
+        let common = Common { config, shutdown: &shutdown, trace: &trace, tls: &tls };
+        let started = start_all(&common, &foundation).await;
+        let (listeners, workers, tunnels) = match started {
             Ok(started) => started,
             Err(error) => {
                 // The store is closed in order, so that the next start finds it clean.
@@ -66,7 +73,7 @@ impl Platform {
                 return Err(error);
             }
         };
-        let live = live(config, &foundation, &listeners, trace);
+        let live = live(config, &foundation, &listeners, &tunnels, trace);
         let office = Arc::new(foundation.office(config, Some(live))?);
         let admin_socket = AdminSocket::listen(&config.node.admin_socket, Arc::clone(&office)).await?;
         foundation.announce(config);
@@ -85,6 +92,7 @@ impl Platform {
             office,
             listeners,
             workers,
+            tunnels,
             health,
             _admin_socket: admin_socket,
             _admin_server: admin_server,
@@ -126,13 +134,15 @@ impl Platform {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        let Platform { shutdown, drain_limit, foundation, workers, health, .. } = self;
+        let Platform { shutdown, drain_limit, foundation, workers, tunnels, health, .. } = self;
         let ending = lifecycle::run_to_end(&shutdown, workers, drain_limit).await;
         health.set_unready("stopped");
+        // After the workers, whose last calls go through tunnels; before the store, which takes the last leases.
+        let tunnels = tunnels.end().await;
         // After the workers: their last call records must reach the disk.
         foundation.close().await;
         ending?;
-        Ok(())
+        tunnels
     }
 }
 
@@ -146,19 +156,32 @@ pub(crate) async fn operate_offline(config: &Config, operation: Operation) -> an
     Ok(reply?)
 }
 
-/// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
-fn start_roles(
-    config: &Config,
+/// Starts every role, the tunnels first: phones come through them.
+async fn start_all(
+    common: &Common<'_>,
     foundation: &Foundation,
-    shutdown: &Shutdown,
-    trace: &Trace,
-) -> anyhow::Result<(Listeners, Vec<Workers>)> {
+) -> anyhow::Result<(Listeners, Vec<Workers>, Tunnels)> {
+    let tunnels = Tunnels::start(common.config, foundation, common.shutdown).await?;
+    match start_roles(common, foundation) {
+        Ok((listeners, workers)) => Ok((listeners, workers, tunnels)),
+        Err(error) => {
+            common.shutdown.stop();
+            // The other roles' fault is the one to be told.
+            let _ = tunnels.end().await;
+            Err(error)
+        }
+    }
+}
+
+/// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
+fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(Listeners, Vec<Workers>)> {
+    let config = common.config;
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown, trace)?),
+        true => Some(Bound::proxy(common)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown, trace)?),
+        true => Some(Bound::translator(common, &foundation.directory)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -189,23 +212,35 @@ fn trace(config: &node::config::Trace) -> anyhow::Result<Trace> {
 }
 
 /// What the running node tells of itself.
-fn live(config: &Config, foundation: &Foundation, listeners: &Listeners, trace: Trace) -> Live {
+fn live(
+    config: &Config,
+    foundation: &Foundation,
+    listeners: &Listeners,
+    tunnels: &Tunnels,
+    trace: Trace,
+) -> Live {
     let locations = Arc::clone(&foundation.locations);
     let calls = foundation.calls();
     let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let listeners = json!({
+    let mut listeners = json!({
         "registrar_proxy": texts(&listeners.proxy),
         "translator_ipv6": texts(&listeners.translator_ipv6),
         "translator_ipv4": texts(&listeners.translator_ipv4),
     });
+    for (role, addresses) in tunnels.listeners() {
+        listeners[role] = addresses;
+    }
+    let tunnels = tunnels.view();
+    let server = tunnels.server.clone();
     let state = move || {
         json!({
             "registered_lines": locations.lines(),
             "calls": calls(),
+            "tunnels": server.as_ref().map(|server| server.tunnels()),
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state), trace }
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

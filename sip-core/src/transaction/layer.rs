@@ -188,7 +188,8 @@ impl Layer {
                     self.counters.retransmissions += 1;
                     return self.servers.repeated(&self.settings, id, &mut self.out);
                 }
-                let merge = self.settings.detect_merged.then(|| MergeKey::new(&request, &cseq)).flatten();
+                let detect = (self.settings.detect_merged)(method);
+                let merge = detect.then(|| MergeKey::new(&request, &cseq)).flatten();
                 self.receive_new(now, flow, request, &via, (key, merge));
             }
         }

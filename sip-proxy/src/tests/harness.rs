@@ -110,6 +110,12 @@ impl Harness {
         self.deliver_over(flow, message);
     }
 
+    /// A datagram arrives at another address of ours.
+    pub(crate) fn deliver_from(&mut self, to: &str, from: &str, message: &Message) {
+        let (local, remote) = (addr(to), addr(from));
+        self.deliver_over(Flow { transport: Transport::Udp, local, remote, connection: None }, message);
+    }
+
     /// A message arrives over a stream.
     pub(crate) fn deliver_tcp(&mut self, from: &str, connection: u64, message: &Message) {
         let connection = Some(ConnectionId(connection));

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::advert::{AdvertSocket, Advertisement, Advertiser, Content, Message};
+use super::in_full;
 use super::kernel::{Address, Interface, Kernel, Neighbour};
 use super::settings::Lan;
 use super::status::{AddressState, LanStatus, OtherRouter};
@@ -72,7 +73,7 @@ impl LanPort {
 
     /// Makes the LAN what it shall be, as far as the interface allows. Doing it again changes nothing.
     pub(super) async fn reconcile(&mut self, now: Instant, kernel: &Kernel, wanted: &Wanted) {
-        let fault = self.try_reconcile(now, kernel, wanted).await.err().map(|error| error.to_string());
+        let fault = self.try_reconcile(now, kernel, wanted).await.err().map(|error| in_full(error.as_ref()));
         if let Some(words) = fault.as_deref().filter(|words| self.fault.as_deref() != Some(*words)) {
             tracing::warn!(interface = self.lan.interface, "the LAN is not ready: {words}");
         }

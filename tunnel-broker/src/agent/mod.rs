@@ -20,8 +20,12 @@ mod raised;
 mod run;
 mod session;
 mod settings;
+mod sip_watch;
 mod site;
 pub mod status;
+mod tap;
+
+use std::error::Error;
 
 pub use client::{Client, End, Event, Input, Output};
 pub use dial::DialError;
@@ -29,3 +33,17 @@ pub use kernel::KernelError;
 pub use neighbours::{Fill, Level};
 pub use run::{AgentError, run};
 pub use settings::{BadSetting, Broker, Lan, Settings, TLS_PORT, Trust};
+
+/// An error with all its causes, each said once: for a log line or an installer.
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

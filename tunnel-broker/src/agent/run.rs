@@ -6,21 +6,26 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dorm_provisioning::identity;
+use futures_util::FutureExt;
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::client::{End, Event};
+use super::in_full;
 use super::kernel::{Kernel, KernelError, Neighbour};
 use super::lan::{Heard, LanPort, Wanted, router_address};
 use super::neighbours::{Fill, FillWatch, Level, kernel_capacity, kernel_overflows};
 use super::raised::Raised;
 use super::session::{News, Order, Sessions};
 use super::settings::{BadSetting, Settings};
+use super::sip_watch::SipWatch;
 use super::site::Site;
 use super::status::{
-    Failure, LoginStatus, NeighbourStatus, SiteStatus, Stage, Status, StatusSocket, TunnelStatus,
+    Failure, LoginStatus, NeighbourStatus, PhoneStatus, SiteStatus, Stage, Status, StatusSocket, TunnelStatus,
 };
+use super::tap::{MAX_BYTES, Tap};
 use crate::dtcp::{Centre, Granted, Report};
 use crate::plane::routes::{RouteError, Routes};
 
@@ -78,6 +83,8 @@ struct Agent {
     kernel: Kernel,
     routes: Routes,
     sessions: Sessions,
+    /// The address from which packets to the broker left when that was last looked at.
+    line: Option<Ipv4Addr>,
     site: Site,
     raised: Option<Raised>,
     tunnel_fault: Option<String>,
@@ -88,6 +95,9 @@ struct Agent {
     overflows: Option<u64>,
     neighbours: Vec<Neighbour>,
     centre: Centre,
+    sip: SipWatch,
+    /// The look into the tunnel, and the device and port that it is for.
+    tap: Option<(Tap, (u32, u16))>,
     login: Login,
 }
 
@@ -95,8 +105,10 @@ struct Agent {
 struct Login {
     stage: Stage,
     since: Instant,
-    /// Our address and the broker's on the last connection.
-    ends: Option<(Ipv4Addr, SocketAddrV4)>,
+    /// Our address on the last connection; nothing when it was given up for another one.
+    local: Option<Ipv4Addr>,
+    /// The broker's address on the last connection.
+    remote: Option<SocketAddrV4>,
     failure: Option<Failure>,
     logins: u64,
 }
@@ -112,6 +124,7 @@ impl Agent {
             kernel: Kernel::connect()?,
             routes: Routes::open()?,
             sessions: Sessions::start(&settings),
+            line: outgoing_address(SOMEWHERE),
             site: Site::new(now),
             raised: None,
             tunnel_fault: None,
@@ -122,7 +135,16 @@ impl Agent {
             overflows: kernel_overflows(),
             neighbours: Vec::new(),
             centre: Centre::default(),
-            login: Login { stage: Stage::Dialling, since: now, ends: None, failure: None, logins: 0 },
+            sip: SipWatch::default(),
+            tap: None,
+            login: Login {
+                stage: Stage::Dialling,
+                since: now,
+                local: None,
+                remote: None,
+                failure: None,
+                logins: 0,
+            },
             settings,
         })
     }
@@ -130,6 +152,7 @@ impl Agent {
     async fn work(&mut self, mut status: StatusSocket, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut changes = self.kernel.changes();
+        let mut bytes = [0; MAX_BYTES];
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -142,6 +165,11 @@ impl Agent {
                         lan.heard(Instant::now(), source, message);
                     }
                 }
+                packet = tapped(self.tap.as_ref(), &mut bytes) => match packet {
+                    Ok(packet) => self.sip.see(Instant::now(), packet),
+                    // The device is gone: the next look opens another one.
+                    Err(_) => self.tap = None,
+                },
                 () = until(advert) => {
                     let now = Instant::now();
                     self.lans.iter_mut().for_each(|lan| lan.send_due(now));
@@ -156,6 +184,7 @@ impl Agent {
                 }
                 Some(reply) = status.questions.recv() => {
                     self.look_at_neighbours().await;
+                    self.see_what_waits(&mut bytes);
                     let _ = reply.send(self.status());
                 }
             }
@@ -166,13 +195,14 @@ impl Agent {
     async fn take(&mut self, news: News) {
         match news {
             News::Connected { local, remote } => {
-                self.login.ends = Some((local, remote));
+                (self.login.local, self.login.remote) = (Some(local), Some(remote));
                 self.login.reach(Stage::Connected);
             }
             News::Unreachable(error) => self.failed(error.to_string(), error.remedy().to_owned()),
             News::Event(Event::Greeted) => self.login.reach(Stage::Greeted),
             News::Event(Event::Granted(granted)) => self.granted(granted).await,
             News::Event(Event::Centre(centre)) => {
+                self.sip.set_centre(centre.sip);
                 self.centre = centre;
                 self.reconcile().await;
             }
@@ -187,7 +217,7 @@ impl Agent {
     }
 
     async fn granted(&mut self, granted: Granted) {
-        let Some((local, _)) = self.login.ends else { return };
+        let Some(local) = self.login.local else { return };
         self.login.reach(Stage::LoggedIn);
         self.login.failure = None;
         self.login.logins += 1;
@@ -218,20 +248,16 @@ impl Agent {
         self.login.reach(Stage::Dialling);
     }
 
-    /// Dials anew when the way to the broker leaves from another address than the session does.
+    /// Dials anew when the way to the broker leaves from another address than before: after a renumbering, or when the line is back.
     fn check_line(&mut self) {
-        if self.login.stage == Stage::Dialling {
-            return;
-        }
-        let Some((local, remote)) = self.login.ends else { return };
-        match outgoing_address(remote) {
-            Some(present) if present != local => {
-                tracing::info!(before = %local, now = %present, "the line has another address: logging in again");
-                self.sessions.order(Order::Redial);
-                // One order is enough.
-                self.login.ends = None;
-            }
-            _ => {}
+        let present = outgoing_address(self.login.remote.unwrap_or(SOMEWHERE));
+        let before = std::mem::replace(&mut self.line, present);
+        let session = self.login.local.filter(|_| self.login.stage != Stage::Dialling);
+        if let Some(present) = present.filter(|present| Some(*present) != session.or(before)) {
+            tracing::info!(%present, "the line has another address: logging in at once");
+            self.sessions.order(Order::Redial);
+            // One order is enough.
+            self.login.local = None;
         }
     }
 
@@ -245,12 +271,16 @@ impl Agent {
         {
             raised.lower(&self.routes).await;
         }
+        if let Some(raised) = self.raised.take_if(|it| !it.is_running()) {
+            tracing::error!("the tunnel's device is gone: raising the tunnel anew");
+            raised.lower(&self.routes).await;
+        }
         if let (Some(standing), None) = (standing, &self.raised) {
             let first = self.settings.lans.first().map_or(0, |lan| lan.vlan);
             let address = identity::vlan_prefix(standing.prefix, first).map(router_address);
             let address = address.unwrap_or(standing.prefix.network());
             let raised = Raised::raise(standing, address, self.settings.mtu);
-            let fault = raised.as_ref().err().map(ToString::to_string);
+            let fault = raised.as_ref().err().map(|error| in_full(error));
             if let Some(words) = fault.as_deref().filter(|words| self.tunnel_fault.as_deref() != Some(*words))
             {
                 tracing::error!("the tunnel cannot be raised: {words}");
@@ -267,14 +297,39 @@ impl Agent {
             raised.route(&self.routes).await;
             self.site.heard(now, raised.traffic().packets_in);
         }
+        self.tap_sip();
         let wanted = Wanted {
             prefix: standing.map(|standing| standing.prefix),
-            routes: self.site.routes(now),
+            routes: self.raised.is_some() && self.site.routes(now),
             dns: self.centre.dns.clone(),
             mtu: self.settings.mtu,
         };
         for lan in &mut self.lans {
             lan.reconcile(now, &self.kernel, &wanted).await;
+        }
+    }
+
+    /// Looks at the centre's SIP as it comes out of the tunnel. Without that, the agent does everything else all the same.
+    fn tap_sip(&mut self) {
+        let device = self.raised.as_ref().and_then(|raised| if_nametoindex(raised.device()).ok());
+        let wanted = device.zip(self.sip.port());
+        if self.tap.as_ref().map(|(_, present)| *present) == wanted {
+            return;
+        }
+        self.tap = wanted.and_then(|(device, port)| match Tap::open(device, port) {
+            Ok(tap) => Some((tap, (device, port))),
+            Err(error) => {
+                tracing::debug!(%error, "what comes out of the tunnel cannot be looked at");
+                None
+            }
+        });
+    }
+
+    /// Takes what the tap holds already, so that an answer is as fresh as it can be.
+    fn see_what_waits(&mut self, bytes: &mut [u8; MAX_BYTES]) {
+        let Some((tap, _)) = &self.tap else { return };
+        while let Some(Ok(packet)) = tap.receive(bytes).now_or_never() {
+            self.sip.see(Instant::now(), packet);
         }
     }
 
@@ -346,7 +401,7 @@ impl Agent {
                     packets_out: traffic.packets_out,
                     dropped: traffic.dropped,
                     heard: self.site.last_heard().map(ago),
-                    fault: raised.fault().map(ToString::to_string),
+                    fault: raised.fault().map(|error| in_full(error)),
                 }
             }),
             tunnel_fault: self.tunnel_fault.clone(),
@@ -355,6 +410,10 @@ impl Agent {
             neighbours: self.fill.last().map(|fill| NeighbourStatus { fill, level: fill.level() }),
             sip: self.centre.sip,
             dns: self.centre.dns.clone(),
+            phones: self.tap.as_ref().map(|_| {
+                let (calls, last_call) = self.sip.calls();
+                PhoneStatus { registered: self.sip.registered(now), calls, last_call: last_call.map(ago) }
+            }),
         }
     }
 }
@@ -370,8 +429,8 @@ impl Login {
         LoginStatus {
             stage: self.stage,
             since: now.saturating_duration_since(self.since).as_secs(),
-            local: self.ends.map(|(local, _)| local),
-            remote: self.ends.map(|(_, remote)| remote),
+            local: self.local,
+            remote: self.remote,
             failure: self.failure.clone(),
             logins: self.logins,
         }
@@ -398,6 +457,13 @@ fn forward() -> Result<(), String> {
     std::fs::write(FORWARDING, "1").map_err(|error| format!("{FORWARDING} cannot be set to 1: {error}"))
 }
 
+async fn tapped<'a>(tap: Option<&(Tap, (u32, u16))>, bytes: &'a mut [u8; MAX_BYTES]) -> io::Result<&'a [u8]> {
+    match tap {
+        Some((tap, _)) => tap.receive(bytes).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
@@ -420,6 +486,9 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
 pub(super) const REMEDY: &str = "raise net.ipv6.neigh.default.gc_thresh3 (and gc_thresh1 and 2) on a Linux box, use a bigger router, or split the phones over two VLANs with a router each";
 
 const FORWARDING: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+/// Somewhere in the Internet, an anycast address that nobody has any more (RFC 7526): only the way there is asked for, nothing is sent.
+pub(super) const SOMEWHERE: SocketAddrV4 =
+    SocketAddrV4::new(Ipv4Addr::new(192, 88, 99, 1), crate::dtcp::PORT);
 const QUEUE: usize = 64;
 /// How often neighbours, interfaces and routes are looked at when nothing calls for it.
 const LOOK: Duration = Duration::from_secs(10);

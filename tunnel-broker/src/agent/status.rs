@@ -44,6 +44,19 @@ pub struct Status {
     pub sip: Option<SocketAddrV6>,
     /// The DNS servers that the phones are told.
     pub dns: Vec<Ipv6Addr>,
+    /// What was seen of SIP over UDP; nothing while the centre is not known.
+    pub phones: Option<PhoneStatus>,
+}
+
+/// What was seen of SIP over UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneStatus {
+    /// Phones that the centre has let in (200 to REGISTER) within the last hour.
+    pub registered: usize,
+    /// Calls of phones here that were answered since the agent started.
+    pub calls: u64,
+    /// When the last one was answered.
+    pub last_call: Option<u64>,
 }
 
 /// The way to the broker.

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use metrics::gauge;
-
 use super::message::Order;
 use crate::broker::{HeldTunnel, TunnelFailure};
 use crate::lease::{Outer, TunnelId};
@@ -61,6 +59,11 @@ impl Executor {
     /// The data plane, for its counters.
     pub fn plane(&self) -> &Arc<dyn DataPlane> {
         &self.plane
+    }
+
+    /// The tunnels that there are, for who wants to see them.
+    pub fn held(&self) -> Vec<HeldTunnel> {
+        self.state().held.values().cloned().collect()
     }
 
     /// How many tunnels there are.
@@ -128,9 +131,7 @@ impl Seat {
         if state.seat != self.number {
             return Err(Ousted);
         }
-        let result = self.executor.carry_out(&mut state.held, order);
-        gauge!(TUNNELS).set(state.held.len() as f64);
-        Ok(result)
+        Ok(self.executor.carry_out(&mut state.held, order))
     }
 
     /// The tunnels that there are.
@@ -160,6 +161,3 @@ fn failed(what: &str, tunnel: TunnelId, error: &crate::plane::PlaneError) -> Tun
     tracing::warn!(tunnel = tunnel.0, %error, "a tunnel could not be {what}");
     error.into()
 }
-
-/// Tunnels that the server holds.
-const TUNNELS: &str = "centrex6_tunnel_server_tunnels";

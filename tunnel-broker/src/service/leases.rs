@@ -239,7 +239,7 @@ fn unix_ms() -> i64 {
 }
 
 /// How long changes are collected.
-const BATCH: Duration = Duration::from_millis(200);
+const BATCH: Duration = Duration::from_millis(100);
 /// Rows of one save.
 const BATCH_ROWS: usize = 400;
 /// How long a store that is busy or away is left alone.

@@ -47,8 +47,6 @@ pub struct World {
     pub leases: Option<Leases>,
     /// Authenticates us to tunnel servers on other machines.
     pub control_key: ControlKey,
-    /// What the operating system's source of random bytes gave: challenges and tunnel names are made from it.
-    pub seed: [u8; 32],
 }
 
 /// A running broker.
@@ -86,6 +84,9 @@ pub enum ServiceError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// Challenges and tunnel names could be guessed.
+    #[error("the system gives no random bytes")]
+    Random,
     /// The broker's task ended by itself.
     #[error("the tunnel broker died: its log lines say why")]
     Died,
@@ -112,6 +113,8 @@ impl Service {
             }
             None => None,
         };
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| ServiceError::Random)?;
         let doors = Doors::open(&settings).await?;
         let (plain, tls) = (doors.plain_address(), doors.tls_addresses());
         let (inbox, messages) = mpsc::channel(INBOX);
@@ -126,7 +129,7 @@ impl Service {
             }
         });
         let journal = Journal::new(settings.mask, world.leases);
-        let driver = Driver::new(&settings, world.accounts, world.seed, links.collect(), journal);
+        let driver = Driver::new(&settings, world.accounts, seed, links.collect(), journal);
         let (alive, clients) = mpsc::channel(1);
         let front = Arc::new(Front::new(inbox.clone(), &settings, alive));
         let stopping = shutdown.clone();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
 use super::super::neighbours::Level;
 use super::super::run::REMEDY as FULL_TABLE;
-use super::super::status::{AddressState, Failure, LanStatus, OtherRouter, Status};
+use super::super::status::{AddressState, Failure, LanStatus, OtherRouter, PhoneStatus, Status};
 use super::{Finding, Report, State, Step};
 
 /// What was collected.
@@ -121,7 +121,7 @@ impl Evidence {
             Step::Tunnel => self.tunnel(),
             Step::Addresses => self.addresses(),
             Step::Registration => self.registration(),
-            Step::Calls => Finding::new(Step::Calls, State::Unknown, CALLS),
+            Step::Calls => self.calls(),
         }
     }
 
@@ -251,9 +251,26 @@ impl Evidence {
     }
 
     fn silent(&self, error: Option<&io::Error>) -> Finding {
-        let mut seen = "nothing comes back through the tunnel, although the broker let us in".to_owned();
-        if let Some(error) = error {
-            seen = format!("{seen} ({error})");
+        let seen = "nothing comes back through the tunnel, although the broker let us in";
+        match error.and_then(io::Error::raw_os_error) {
+            // ICMP "protocol unreachable": a machine that was reached has nobody for it.
+            Some(libc::ENOPROTOOPT | libc::ECONNREFUSED) => {
+                return Finding::fails(
+                    Step::Tunnel,
+                    seen,
+                    "the tunnel server's machine, or a router before it, says that it takes no protocol 41",
+                    "call the operator: the tunnel server does not run, or a router of theirs refuses protocol 41",
+                );
+            }
+            Some(libc::EPERM | libc::EACCES) => {
+                return Finding::fails(
+                    Step::Tunnel,
+                    seen,
+                    "this box's own firewall refuses to send protocol 41",
+                    "let this box's firewall send IP protocol 41 (a protocol, not a port) to the tunnel server",
+                );
+            }
+            _ => {}
         }
         let granted = self.granted();
         match granted.filter(|granted| granted.is_behind_nat()) {
@@ -313,7 +330,13 @@ impl Evidence {
     fn registration(&self) -> Finding {
         let step = Step::Registration;
         match &self.sip {
-            SipSeen::Answered(centre, line) => Finding::holds(step, format!("{centre} answers: {line}")),
+            SipSeen::Answered(centre, line) => {
+                let phones = match self.phones() {
+                    Some(phones) => format!("; it let {} phones in within the last hour", phones.registered),
+                    None => String::new(),
+                };
+                Finding::holds(step, format!("{centre} answers: {line}{phones}"))
+            }
             SipSeen::Silent(centre) => Finding::fails(
                 step,
                 format!("{centre} does not answer an OPTIONS request over UDP"),
@@ -328,6 +351,25 @@ impl Evidence {
                 Finding::new(step, State::Unknown, "cannot be tried while the agent does not run")
             }
         }
+    }
+
+    fn calls(&self) -> Finding {
+        match self.phones() {
+            Some(PhoneStatus { calls, last_call: Some(ago), .. }) => Finding::holds(
+                Step::Calls,
+                format!(
+                    "{calls} calls of phones here were answered since the agent started, the last one {ago} s ago"
+                ),
+            ),
+            _ => Finding {
+                remedy: Some(CALLS.into()),
+                ..Finding::new(Step::Calls, State::Unknown, "no answered call was seen yet")
+            },
+        }
+    }
+
+    fn phones(&self) -> Option<PhoneStatus> {
+        self.agent.as_ref()?.phones
     }
 
     fn granted(&self) -> Option<&Granted> {
@@ -429,6 +471,7 @@ fn name(other: &OtherRouter) -> String {
     }
 }
 
-const CALLS: &str = "this box sees packets, not calls: make a call between two phones and one to the outside; the centre shows them with `centrex6 call list` and the site's phones with `centrex6 site status`";
+/// This box sees SIP over UDP as it passes, no more.
+const CALLS: &str = "call from one phone to another, then check again; calls over TLS or TCP cannot be seen from here, the centre shows them (`centrex6 call list`)";
 /// So long ago at most something came out of the tunnel, seconds.
 const FRESH_SECONDS: u64 = 60;

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::super::neighbours::Fill;
 use super::super::status::{
-    AddressState, Failure, LanStatus, LoginStatus, NeighbourStatus, OtherRouter, SiteStatus, Stage, Status,
-    TunnelStatus,
+    AddressState, Failure, LanStatus, LoginStatus, NeighbourStatus, OtherRouter, PhoneStatus, SiteStatus,
+    Stage, Status, TunnelStatus,
 };
 use super::judge::{Evidence, Granted, LanSeen, LineSeen, LoginSeen, SipSeen, TunnelSeen};
 use super::{Finding, Report, State};
@@ -77,6 +77,7 @@ fn status() -> Status {
         neighbours: Some(neighbours(4, 1024)),
         sip: None,
         dns: Vec::new(),
+        phones: Some(PhoneStatus { registered: 2, calls: 0, last_call: None }),
     }
 }
 
@@ -137,6 +138,28 @@ fn a_sound_site_passes_and_calls_are_not_claimed() {
     );
     assert!(text.contains("behind a NAT: 192.168.1.2 is seen as 198.51.100.7"), "{text}");
     assert!(text.ends_with("Every step that can be told from here holds."), "{text}");
+}
+
+#[test]
+fn calls_hold_when_one_was_answered() {
+    let mut evidence = sound();
+    let phones = evidence.agent.as_mut().unwrap().phones.as_mut().unwrap();
+    (phones.calls, phones.last_call) = (3, Some(20));
+    let report = evidence.judge();
+    assert_eq!(states(&report), "hhhhhhhh");
+    let text = report.to_string();
+    assert!(text.contains("let 2 phones in") && text.contains("3 calls of phones here"), "{text}");
+}
+
+#[test]
+fn what_the_system_says_about_protocol_41_is_understood() {
+    let cause = |code| {
+        let error = Some(std::io::Error::from_raw_os_error(code));
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, ..sound() }).1
+    };
+    assert!(cause(libc::ENOPROTOOPT).contains("takes no protocol 41"));
+    assert!(cause(libc::EPERM).contains("this box's own firewall"));
+    assert!(cause(libc::EHOSTUNREACH).contains("broadband router"));
 }
 
 #[test]

@@ -84,7 +84,6 @@ fn world(book: &Arc<Book>) -> World {
         accounts: Arc::clone(book) as Arc<dyn Accounts>,
         leases: None,
         control_key: ControlKey::new([7; 32]),
-        seed: [3; 32],
     }
 }
 
