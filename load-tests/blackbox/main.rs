@@ -44,6 +44,7 @@ mod tls;
 mod tls_trunk;
 mod torture;
 mod tunnel_accounts;
+mod tunnel_broker;
 mod two_nodes;
 mod unknown_number;
 mod update_before_answer;

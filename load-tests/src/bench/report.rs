@@ -20,6 +20,7 @@ pub(super) struct Report {
     pub(super) tunnels: Vec<Tunnelled>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tunnel_changes: Option<TunnelChanges>,
+    pub(super) logins: Vec<Logins>,
 }
 
 /// Where it was measured.
@@ -115,6 +116,22 @@ pub(super) struct TunnelChanges {
     pub(super) rss_after_mib: f64,
 }
 
+/// One round of sites at the tunnel broker.
+#[derive(Serialize)]
+pub(super) struct Logins {
+    pub(super) round: &'static str,
+    pub(super) sites: u64,
+    pub(super) failures: u64,
+    pub(super) wall_s: f64,
+    pub(super) per_second: f64,
+    pub(super) cpu_us_each: Option<f64>,
+    pub(super) commits: Option<u64>,
+    /// The node's memory after the round.
+    pub(super) rss_mib: f64,
+    /// What of it came with the sessions and tunnels, divided by their number.
+    pub(super) bytes_a_session: Option<f64>,
+}
+
 impl Report {
     pub(super) fn new(machine: Machine) -> Report {
         Report {
@@ -124,6 +141,7 @@ impl Report {
             relay: Vec::new(),
             tunnels: Vec::new(),
             tunnel_changes: None,
+            logins: Vec::new(),
         }
     }
 }
@@ -283,6 +301,39 @@ impl fmt::Display for Report {
                     number(row.cpu_us_each, 2),
                     number(row.packets_per_cpu_second, 0),
                     number(row.platform_ratio, 2),
+                ]
+            });
+            table(f, &head, rows.collect())?;
+        }
+        if !self.logins.is_empty() {
+            writeln!(
+                f,
+                "\nSites at the tunnel broker, broker and tunnel server in one process (DTCP over TCP)"
+            )?;
+            let head = [
+                "round",
+                "",
+                "sites",
+                "failed",
+                "wall s",
+                "per s",
+                "CPU us",
+                "commits",
+                "MiB",
+                "bytes a session",
+            ];
+            let rows = self.logins.iter().map(|row| {
+                vec![
+                    row.round.to_owned(),
+                    String::new(),
+                    row.sites.to_string(),
+                    row.failures.to_string(),
+                    format!("{:.1}", row.wall_s),
+                    format!("{:.0}", row.per_second),
+                    number(row.cpu_us_each, 0),
+                    row.commits.map_or_else(|| "-".to_owned(), |commits| commits.to_string()),
+                    format!("{:.1}", row.rss_mib),
+                    number(row.bytes_a_session, 0),
                 ]
             });
             table(f, &head, rows.collect())?;
