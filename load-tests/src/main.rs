@@ -30,6 +30,9 @@ enum Command {
     /// The load of `bench tunnels`
     #[command(hide = true)]
     TunnelSend(bench::SendArgs),
+    /// The receiver of `bench tunnels`
+    #[command(hide = true)]
+    TunnelReceive(bench::ReceiveArgs),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Forward(args) => bench::forward(&args),
         Command::TunnelLoop(args) => bench::run_loop(&args),
         Command::TunnelSend(args) => bench::send(&args),
+        Command::TunnelReceive(args) => bench::receive(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use clap::{Args, Subcommand};
 use load_tests::sipp::Sipp;
 
 pub(crate) use baseline::{ForwardArgs, forward};
-pub(crate) use tunnels::{LoopArgs, SendArgs, run_loop, send};
+pub(crate) use tunnels::{LoopArgs, ReceiveArgs, SendArgs, receive, run_loop, send};
 
 use report::{Machine, Report};
 
@@ -77,8 +77,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let Common { json, binary, workers, no_peers } = &args.common;
     if let Some(Which::Tunnels(options)) = &args.which {
         let mut report = Report::new(Machine::this(Path::new("tunnel-broker's example `plane`"), 2));
-        let (rows, changes) = tunnels::run(options)?;
-        (report.tunnels, report.tunnel_changes) = (rows, Some(changes));
+        let tunnels::Found { rows, changes, delays } = tunnels::run(options)?;
+        (report.tunnels, report.tunnel_changes, report.tunnel_delays) = (rows, Some(changes), delays);
         return show(&report, *json);
     }
     let binary = binary.clone().map_or_else(release_binary, Ok)?;

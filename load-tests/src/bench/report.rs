@@ -20,6 +20,9 @@ pub(super) struct Report {
     pub(super) tunnels: Vec<Tunnelled>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tunnel_changes: Option<TunnelChanges>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tunnel_delays: Vec<TunnelDelays>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) logins: Vec<Logins>,
 }
 
@@ -114,6 +117,23 @@ pub(super) struct TunnelChanges {
     pub(super) remove_us: f64,
     pub(super) rss_before_mib: f64,
     pub(super) rss_after_mib: f64,
+    pub(super) bytes_each: f64,
+}
+
+/// One tunnel's packets, from the core to the tunnel's end.
+#[derive(Serialize)]
+pub(super) struct TunnelDelays {
+    pub(super) round: &'static str,
+    /// How often another tunnel was raised, moved or removed meanwhile.
+    pub(super) changes: u64,
+    /// Packets per second.
+    pub(super) rate: u32,
+    pub(super) sent: u64,
+    pub(super) arrived: u64,
+    pub(super) median_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) longest_us: f64,
 }
 
 /// One round of sites at the tunnel broker.
@@ -141,6 +161,7 @@ impl Report {
             relay: Vec::new(),
             tunnels: Vec::new(),
             tunnel_changes: None,
+            tunnel_delays: Vec::new(),
             logins: Vec::new(),
         }
     }
@@ -339,13 +360,34 @@ impl fmt::Display for Report {
             table(f, &head, rows.collect())?;
         }
         if let Some(changes) = &self.tunnel_changes {
-            let TunnelChanges { tunnels, add_us, move_us, remove_us, rss_before_mib, rss_after_mib } =
-                changes;
+            let TunnelChanges { tunnels, add_us, move_us, remove_us, .. } = changes;
+            let TunnelChanges { rss_before_mib, rss_after_mib, bytes_each, .. } = changes;
             writeln!(
                 f,
-                "  {tunnels} tunnels: {add_us:.2} us to raise one, {move_us:.2} to move, {remove_us:.2} to remove; \
-                 memory {rss_before_mib:.1} MiB before, {rss_after_mib:.1} MiB with them"
+                "  {tunnels} tunnels: CPU {add_us:.2} us to raise one, {move_us:.2} to move, {remove_us:.2} to remove; \
+                 memory {rss_before_mib:.1} MiB before, {rss_after_mib:.1} MiB with them, {bytes_each:.0} bytes each"
             )?;
+        }
+        if !self.tunnel_delays.is_empty() {
+            writeln!(f, "\nOne tunnel, from the core to its end (us)")?;
+            let head = [
+                "others", "", "changes", "asked/s", "sent", "arrived", "median", "99 %", "99.9 %", "longest",
+            ];
+            let rows = self.tunnel_delays.iter().map(|row| {
+                vec![
+                    row.round.to_owned(),
+                    String::new(),
+                    row.changes.to_string(),
+                    row.rate.to_string(),
+                    row.sent.to_string(),
+                    row.arrived.to_string(),
+                    format!("{:.0}", row.median_us),
+                    format!("{:.0}", row.p99_us),
+                    format!("{:.0}", row.p999_us),
+                    format!("{:.0}", row.longest_us),
+                ]
+            });
+            table(f, &head, rows.collect())?;
         }
         Ok(())
     }

@@ -62,12 +62,23 @@ impl Bed {
         self.command(&self.server, program)
     }
 
+    /// A program in the sites' namespace.
+    pub(super) fn on_sites(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.command(&self.sites, program)
+    }
+
+    /// Whether the sites' end takes what goes to the first site, or throws it away as it does with the rest.
+    pub(super) fn take_first(&self, takes: bool) -> anyhow::Result<()> {
+        let verb = if takes { "add" } else { "del" };
+        self.ip_in(&self.sites, &format!("addr {verb} 10.0.0.1/32 dev lo"))
+    }
+
     /// Leads what goes to the sites to the subject's device.
     pub(super) fn route_to(&self, device: &str) -> anyhow::Result<()> {
         self.ip_in(&self.server, &format!("route add 2001:db8::/32 dev {device}"))
     }
 
-    /// Sends packets from one end; gives how many.
+    /// Sends packets from one end, or from both; gives how many.
     pub(super) fn send(
         &self,
         direction: Direction,
@@ -76,28 +87,44 @@ impl Bed {
         time: Duration,
     ) -> anyhow::Result<u64> {
         let own = std::env::current_exe().context("this program does not know where it lies")?;
-        let (at, side) = match direction {
-            Direction::In => (&self.sites, "sites"),
-            Direction::Out => (&self.core, "core"),
+        let start = |&(at, side): &(&String, &str)| {
+            let mut command = self.command(at, &own);
+            command.args(["tunnel-send", "--side", side, "--tunnels", &tunnels.to_string()]);
+            command.args(["--rate", &rate.to_string(), "--millis", &time.as_millis().to_string()]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
         };
-        let mut command = self.command(at, own);
-        command.args(["tunnel-send", "--side", side, "--tunnels", &tunnels.to_string()]);
-        command.args(["--rate", &rate.to_string(), "--millis", &time.as_millis().to_string()]);
-        let output = check(command.output()?)?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+        let ends: &[(&String, &str)] = match direction {
+            Direction::In => &[(&self.sites, "sites")],
+            Direction::Out => &[(&self.core, "core")],
+            Direction::Both => &[(&self.sites, "sites"), (&self.core, "core")],
+        };
+        let senders = ends.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let mut sent = 0;
+        for sender in senders {
+            let output = check(sender.wait_with_output()?)?;
+            sent += String::from_utf8_lossy(&output.stdout).trim().parse::<u64>()?;
+        }
+        Ok(sent)
     }
 
-    /// Packets that have arrived at the other end, all that there ever were.
+    /// Packets that have arrived at the other end, or at both, all that there ever were.
     pub(super) fn arrived(&self, direction: Direction) -> anyhow::Result<u64> {
-        let (at, interface) = match direction {
-            Direction::In => (&self.core, "core:"),
-            Direction::Out => (&self.sites, "wan:"),
+        let (core, sites) = ((&self.core, "core:"), (&self.sites, "wan:"));
+        let ends: &[(&String, &str)] = match direction {
+            Direction::In => &[core],
+            Direction::Out => &[sites],
+            Direction::Both => &[core, sites],
         };
-        let output = check(self.command(at, "cat").arg("/proc/net/dev").output()?)?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(interface));
-        let packets = line.and_then(|line| line.split_whitespace().nth(1)).context("no such interface")?;
-        Ok(packets.parse()?)
+        let mut all = 0;
+        for (at, interface) in ends {
+            let output = check(self.command(at, "cat").arg("/proc/net/dev").output()?)?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(interface));
+            let packets =
+                line.and_then(|line| line.split_whitespace().nth(1)).context("no such interface")?;
+            all += packets.parse::<u64>()?;
+        }
+        Ok(all)
     }
 
     /// Waits until nothing arrives any more.

@@ -5,7 +5,9 @@
 //! namespaces that are made for it and removed afterwards, and needs root: sites, tunnel server, and the network behind it. The server forwards
 //! between tunnels and that network, as it does in earnest; what arrives at either end is counted by the system and thrown away.
 
+mod bare;
 mod bed;
+mod steady;
 mod subject;
 mod wire;
 
@@ -17,11 +19,12 @@ use clap::Args;
 
 use self::bed::Bed;
 use self::subject::{BareLoop, Plane};
-use super::report::{TunnelChanges, Tunnelled};
+use super::report::{TunnelChanges, TunnelDelays, Tunnelled};
 use super::{micros_each, ratio, say};
 use load_tests::process::Process;
 
-pub(crate) use self::wire::{LoopArgs, SendArgs, run_loop, send};
+pub(crate) use self::bare::{LoopArgs, run_loop};
+pub(crate) use self::wire::{ReceiveArgs, SendArgs, receive, send};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -31,6 +34,9 @@ pub(super) struct Options {
     /// Packets per second, one after the other; 0 sends as fast as it goes
     #[arg(long, value_delimiter = ',', default_values_t = [20_000, 0])]
     rates: Vec<u32>,
+    /// Packets per second of the one tunnel whose delays are measured
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    steady_rate: u32,
     /// How long to measure each, in seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
@@ -46,6 +52,22 @@ enum Direction {
     In,
     /// To the sites through tunnels.
     Out,
+    /// Both at once, each at the rate.
+    Both,
+}
+
+/// How the one tunnel's delays are measured.
+#[derive(Clone, Copy)]
+struct SteadyOptions {
+    rate: u32,
+    seconds: u16,
+}
+
+/// Everything that was found.
+pub(super) struct Found {
+    pub(super) rows: Vec<Tunnelled>,
+    pub(super) changes: TunnelChanges,
+    pub(super) delays: Vec<TunnelDelays>,
 }
 
 impl Direction {
@@ -53,11 +75,12 @@ impl Direction {
         match self {
             Direction::In => "in",
             Direction::Out => "out",
+            Direction::Both => "both",
         }
     }
 }
 
-pub(super) fn run(options: &Options) -> anyhow::Result<(Vec<Tunnelled>, TunnelChanges)> {
+pub(super) fn run(options: &Options) -> anyhow::Result<Found> {
     let binary = options.plane.clone().map_or_else(example, Ok)?;
     anyhow::ensure!(
         binary.exists(),
@@ -70,6 +93,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<(Vec<Tunnelled>, TunnelCh
     bed.route_to(subject::DEVICE)?;
     say(&format!("tunnels: plane {}", plane.process().pid()));
     let changes = changes(&mut plane, options.tunnels)?;
+    let steady = SteadyOptions { rate: options.steady_rate, seconds: options.seconds };
+    let delays = steady::run(&bed, &mut plane, steady)?;
     for count in [1, options.tunnels] {
         plane.tell(&format!("add {count}"))?;
         measure_all(&bed, "Centrex6", count, options, plane.process(), &mut rows)?;
@@ -90,24 +115,34 @@ pub(super) fn run(options: &Options) -> anyhow::Result<(Vec<Tunnelled>, TunnelCh
         });
         row.platform_ratio = ratio(same.and_then(|own| own.cpu_us_each), row.cpu_us_each);
     }
-    Ok((rows, changes))
+    Ok(Found { rows, changes, delays })
 }
 
-/// Raises, moves and removes tunnels while nothing else happens.
+/// Raises, moves and removes tunnels while nothing else happens. Memory is that of the first time, processor time that of all.
 fn changes(plane: &mut Plane, count: u32) -> anyhow::Result<TunnelChanges> {
     let before = plane.process().memory()?.resident;
-    let each = |seconds: f64, times: u32| seconds * 1e6 / f64::from(times);
-    let add = each(plane.tell(&format!("add {count}"))?.seconds, count);
-    let after = plane.process().memory()?.resident;
-    let moved = each(plane.tell(&format!("move {count}"))?.seconds, 2 * count);
-    let remove = each(plane.tell(&format!("remove {count}"))?.seconds, count);
+    let mut after = None;
+    let mut times = [(0.0, 0); 3];
+    for _ in 0..ROUNDS {
+        for (verb, (cpu, changes)) in ["add", "move", "remove"].into_iter().zip(&mut times) {
+            let said = plane.tell(&format!("{verb} {count}"))?;
+            *cpu += said.cpu_s;
+            *changes += said.changes;
+            if after.is_none() {
+                after = Some(plane.process().memory()?.resident);
+            }
+        }
+    }
+    let after = after.unwrap_or(before);
+    let [add_us, move_us, remove_us] = times.map(|(cpu, changes)| cpu * 1e6 / changes.max(1) as f64);
     Ok(TunnelChanges {
         tunnels: count,
-        add_us: add,
-        move_us: moved,
-        remove_us: remove,
+        add_us,
+        move_us,
+        remove_us,
         rss_before_mib: before as f64 / MIB,
         rss_after_mib: after as f64 / MIB,
+        bytes_each: after.saturating_sub(before) as f64 / f64::from(count),
     })
 }
 
@@ -120,7 +155,7 @@ fn measure_all(
     rows: &mut Vec<Tunnelled>,
 ) -> anyhow::Result<()> {
     for &rate in &options.rates {
-        for direction in [Direction::In, Direction::Out] {
+        for direction in [Direction::In, Direction::Out, Direction::Both] {
             rows.push(measure(bed, subject, tunnels, rate, direction, options.seconds, process)?);
         }
     }
@@ -168,4 +203,6 @@ fn example() -> anyhow::Result<PathBuf> {
     Ok(folders.find(|candidate| candidate.exists()).unwrap_or(fallback))
 }
 
+/// How often all tunnels are raised, moved and removed.
+const ROUNDS: usize = 20;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -9,6 +9,7 @@ use load_tests::process::Process;
 use serde::Deserialize;
 
 use super::bed::Bed;
+use super::wire::Delays;
 
 /// The data plane as a process. Dropping it ends it.
 pub(super) struct Plane {
@@ -18,8 +19,10 @@ pub(super) struct Plane {
 /// What it says after each line.
 #[derive(Deserialize)]
 pub(super) struct Said {
-    /// How long the line took it.
-    pub(super) seconds: f64,
+    /// How often a tunnel was raised, moved or removed.
+    pub(super) changes: u64,
+    /// The processor time of that, seconds.
+    pub(super) cpu_s: f64,
 }
 
 impl Plane {
@@ -35,8 +38,18 @@ impl Plane {
 
     /// Gives it a line and waits for its answer.
     pub(super) fn tell(&mut self, line: &str) -> anyhow::Result<Said> {
+        self.say(line)?;
+        self.answer()
+    }
+
+    /// Gives it a line.
+    pub(super) fn say(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.child.child.stdin.as_mut().context("the plane has no input")?;
-        writeln!(input, "{line}")?;
+        Ok(writeln!(input, "{line}")?)
+    }
+
+    /// Waits for its answer.
+    pub(super) fn answer(&mut self) -> anyhow::Result<Said> {
         Ok(serde_json::from_str(&self.child.line()?)?)
     }
 }
@@ -56,6 +69,26 @@ impl BareLoop {
 
     pub(super) fn process(&self) -> Process {
         self.child.process()
+    }
+}
+
+/// Takes what comes out of the first tunnel, as a process.
+pub(super) struct Receiver {
+    child: Running,
+}
+
+impl Receiver {
+    pub(super) fn start(bed: &Bed) -> anyhow::Result<Receiver> {
+        let own = std::env::current_exe().context("this program does not know where it lies")?;
+        let mut command = bed.on_sites(own);
+        command.args(["tunnel-receive", "--address", "10.0.0.1"]);
+        Ok(Receiver { child: Running::start(command)? })
+    }
+
+    /// Ends it; it says what it got.
+    pub(super) fn stop(mut self) -> anyhow::Result<Delays> {
+        self.child.child.stdin.take();
+        Ok(serde_json::from_str(&self.child.line()?)?)
     }
 }
 

@@ -1,26 +1,14 @@
-//! The bare loop and the sender: processes of their own, so that their processor time is not the subject's.
+//! Senders and receiver: processes of their own, so that their processor time is not the subject's.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
-use tun_rs::DeviceBuilder;
-
-#[derive(Args)]
-pub(crate) struct LoopArgs {
-    /// The TUN device to make
-    #[arg(long)]
-    device: String,
-    /// Our address
-    #[arg(long)]
-    local: Ipv4Addr,
-    /// Where everything goes
-    #[arg(long)]
-    remote: Ipv4Addr,
-}
 
 #[derive(Args)]
 pub(crate) struct SendArgs {
@@ -38,38 +26,27 @@ pub(crate) struct SendArgs {
     millis: u64,
 }
 
+#[derive(Args)]
+pub(crate) struct ReceiveArgs {
+    /// The far end of the tunnel
+    #[arg(long)]
+    address: Ipv4Addr,
+}
+
+/// How long packets took from the core to the end of their tunnel.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Delays {
+    pub(super) packets: usize,
+    pub(super) median_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) longest_us: f64,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Side {
     Sites,
     Core,
-}
-
-/// Gives every packet from a TUN device an IPv4 header and sends it, and the other way round, with two system calls each and without a
-/// look at what is in them. Ends when standard input does.
-pub(crate) fn run_loop(args: &LoopArgs) -> anyhow::Result<()> {
-    let device = DeviceBuilder::new().name(&args.device).mtu(MTU).build_sync().context("no TUN device")?;
-    let socket = raw_socket(args.local)?;
-    println!("ready");
-    let header = outer(args.local, args.remote);
-    let remote = SocketAddrV4::new(args.remote, 0).into();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut packet = [0; 2048];
-            while let Ok(len) = (&socket).read(&mut packet) {
-                let _ = packet.get(header.len()..len).map(|inner| device.send(inner));
-            }
-        });
-        scope.spawn(|| {
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
-            std::process::exit(0);
-        });
-        let mut packet = [0; 2048];
-        packet[..header.len()].copy_from_slice(&header);
-        while let Ok(len) = device.recv(&mut packet[header.len()..]) {
-            let _ = packet.get(..header.len() + len).map(|packet| socket.send_to(packet, &remote));
-        }
-        anyhow::bail!("the device is gone")
-    })
 }
 
 /// Sends datagrams of a call's size: from the sites they go in tunnels, from the core to the sites' phones. Prints how many.
@@ -89,7 +66,9 @@ pub(crate) fn send(args: &SendArgs) -> anyhow::Result<()> {
             let phones: Vec<_> =
                 (0..args.tunnels).map(|number| SocketAddrV6::new(phone(number), 5004, 0, 0)).collect();
             Box::new(move |number| {
-                phones.get(number as usize).is_some_and(|phone| socket.send_to(&[7; PAYLOAD], phone).is_ok())
+                let mut data = [7; PAYLOAD];
+                data[..STAMP].copy_from_slice(&nanos().to_ne_bytes());
+                phones.get(number as usize).is_some_and(|phone| socket.send_to(&data, phone).is_ok())
             })
         }
     };
@@ -114,7 +93,58 @@ pub(crate) fn send(args: &SendArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn raw_socket(local: Ipv4Addr) -> anyhow::Result<Socket> {
+/// Takes what comes out of a tunnel until standard input ends, and prints how long it took.
+pub(crate) fn receive(args: &ReceiveArgs) -> anyhow::Result<()> {
+    let socket = raw_socket(args.address)?;
+    socket.set_recv_buffer_size(8 << 20)?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let mut output = std::io::stdout();
+    writeln!(output, "ready")?;
+    let is_over = AtomicBool::new(false);
+    let mut delays: Vec<u64> = Vec::with_capacity(1 << 20);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            is_over.store(true, Ordering::Release);
+        });
+        let mut packet = [0; 2048];
+        loop {
+            let len = (&socket).read(&mut packet);
+            let now = nanos();
+            match len {
+                Ok(len) => {
+                    let data = packet.get(..len).and_then(|packet| packet.get(HEADERS..));
+                    let stamp = data.and_then(|data| data.first_chunk::<STAMP>());
+                    delays.extend(stamp.map(|stamp| now.saturating_sub(u64::from_ne_bytes(*stamp))));
+                }
+                Err(_) if is_over.load(Ordering::Acquire) => break,
+                Err(_) => {}
+            }
+        }
+    });
+    delays.sort_unstable();
+    let at = |share: f64| {
+        let index = (delays.len().saturating_sub(1) as f64 * share) as usize;
+        delays.get(index).map_or(0.0, |&nanos| nanos as f64 / 1e3)
+    };
+    let found = Delays {
+        packets: delays.len(),
+        median_us: at(0.5),
+        p99_us: at(0.99),
+        p999_us: at(0.999),
+        longest_us: at(1.0),
+    };
+    writeln!(output, "{}", serde_json::to_string(&found)?)?;
+    Ok(())
+}
+
+/// The time, the same in every process.
+fn nanos() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
+pub(super) fn raw_socket(local: Ipv4Addr) -> anyhow::Result<Socket> {
     let socket =
         Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(41))).context("no raw socket: not root?")?;
     socket.set_header_included_v4(true)?;
@@ -123,7 +153,7 @@ fn raw_socket(local: Ipv4Addr) -> anyhow::Result<Socket> {
 }
 
 /// The IPv4 header of a tunnelled packet. A raw socket fills in the length, the identification and the checksum.
-fn outer(source: Ipv4Addr, destination: Ipv4Addr) -> [u8; 20] {
+pub(super) fn outer(source: Ipv4Addr, destination: Ipv4Addr) -> [u8; 20] {
     let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (source.octets(), destination.octets());
     [0x45, 0, 0, 0, 0, 0, 0, 0, 64, 41, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3]
 }
@@ -149,4 +179,7 @@ fn phone(number: u32) -> Ipv6Addr {
 
 /// RTP with 20 ms of G.711.
 const PAYLOAD: usize = 172;
-const MTU: u16 = 1280;
+/// The first bytes of it tell when it was sent.
+const STAMP: usize = 8;
+/// Before it stand an IPv4, an IPv6 and a UDP header.
+const HEADERS: usize = 20 + 40 + 8;
