@@ -3,10 +3,9 @@
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use mio::Waker;
 use socket2::Socket;
@@ -29,8 +28,6 @@ pub struct UserPlane {
 /// What both threads and the control calls use.
 pub(super) struct Shared {
     relay: Mutex<Relay>,
-    /// How many of both threads wait for the relay.
-    waiting: AtomicUsize,
     pub(super) errors: SendErrors,
     pub(super) merged: AtomicU64,
     pub(super) device: SyncDevice,
@@ -56,7 +53,6 @@ impl UserPlane {
         let (poll, waker) = outward::poll(&device).map_err(|source| PlaneError::Thread { source })?;
         let shared = Arc::new(Shared {
             relay: Mutex::new(Relay::new(settings.relay(), Table::new(settings.capacity))),
-            waiting: AtomicUsize::new(0),
             errors: SendErrors::default(),
             merged: AtomicU64::new(0),
             device,
@@ -105,20 +101,20 @@ impl UserPlane {
 
 impl DataPlane for UserPlane {
     fn add(&self, tunnel: TunnelId, outer: Outer, grant: Grant) -> Result<(), PlaneError> {
-        Ok(self.shared.relay_after_packets().table_mut().add(tunnel, outer, grant, self.shared.mtu)?)
+        Ok(self.shared.relay().table_mut().add(tunnel, outer, grant, self.shared.mtu)?)
     }
 
     fn move_to(&self, tunnel: TunnelId, outer: Outer) -> Result<(), PlaneError> {
-        Ok(self.shared.relay_after_packets().table_mut().move_to(tunnel, outer)?)
+        Ok(self.shared.relay().table_mut().move_to(tunnel, outer)?)
     }
 
     fn remove(&self, tunnel: TunnelId) -> Result<(), PlaneError> {
-        self.shared.relay_after_packets().table_mut().remove(tunnel);
+        self.shared.relay().table_mut().remove(tunnel);
         Ok(())
     }
 
     fn counters(&self) -> PlaneCounters {
-        let relay = self.shared.relay_after_packets();
+        let relay = self.shared.relay();
         PlaneCounters {
             relay: relay.counters().clone(),
             send: self.shared.errors.snapshot(),
@@ -129,7 +125,7 @@ impl DataPlane for UserPlane {
     }
 
     fn traffic(&self, tunnel: TunnelId) -> Option<Traffic> {
-        Some(self.shared.relay_after_packets().table().tunnel(tunnel)?.traffic())
+        Some(self.shared.relay().table().tunnel(tunnel)?.traffic())
     }
 }
 
@@ -143,27 +139,8 @@ impl Drop for UserPlane {
 }
 
 impl Shared {
-    /// The relay, for one batch.
+    /// The relay, for one batch or one call.
     pub(super) fn relay(&self) -> MutexGuard<'_, Relay> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let relay = self.lock();
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        relay
-    }
-
-    /// The relay, for one call. Who makes many calls in a row would otherwise have the lock back each time before a thread that
-    /// waits for it has woken up, and packets would wait for all of them.
-    fn relay_after_packets(&self) -> MutexGuard<'_, Relay> {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            let started = Instant::now();
-            while self.waiting.load(Ordering::Relaxed) > 0 && started.elapsed() < WAY {
-                thread::yield_now();
-            }
-        }
-        self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Relay> {
         self.relay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -197,7 +174,5 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// So long does a call give way to packets, which may never end.
-const WAY: Duration = Duration::from_millis(1);
 /// Bytes: with the outer header, the longest IPv4 packet.
 const MAX_MTU: u16 = 65_515;

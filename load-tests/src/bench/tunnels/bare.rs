@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::sockopt::RcvBufForce;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt};
 use socket2::Socket;
 use tun_rs::{DeviceBuilder, SyncDevice};
 
@@ -30,9 +31,11 @@ pub(crate) struct LoopArgs {
 /// Gives every packet from a TUN device an IPv4 header and sends it, and the other way round, without a look at what is in them. Ends when
 /// standard input does.
 pub(crate) fn run_loop(args: &LoopArgs) -> anyhow::Result<()> {
-    let device = DeviceBuilder::new().name(&args.device).mtu(MTU).build_sync().context("no TUN device")?;
+    let builder = DeviceBuilder::new().name(&args.device).mtu(MTU);
+    let device = builder.with(|linux| _ = linux.tx_queue_len(QUEUE)).build_sync().context("no TUN device")?;
     device.set_nonblocking(true)?;
     let socket = raw_socket(args.local)?;
+    setsockopt(&socket, RcvBufForce, &BUFFER)?;
     println!("ready");
     std::thread::scope(|scope| {
         let ends = [scope.spawn(|| to_inside(&socket, &device)), {
@@ -111,8 +114,10 @@ fn to_tunnel(
     }
 }
 
-/// As the data plane's.
+/// As the data plane's: packets of a batch, packets that wait at the device, bytes that wait at the socket.
 const BATCH: usize = 64;
+const QUEUE: u32 = 4096;
+const BUFFER: usize = 8 << 20;
 /// Bytes; an odd number of cache lines.
 const SLOT: usize = 33 * 64;
 /// Bytes of an IPv4 header.

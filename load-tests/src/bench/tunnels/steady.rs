@@ -13,18 +13,17 @@ pub(super) fn run(bed: &Bed, plane: &mut Plane, options: SteadyOptions) -> anyho
     plane.tell("add 1")?;
     bed.take_first(true)?;
     let mut rows = Vec::new();
-    for round in ["alone", "while 9,999 others are raised, moved and removed"] {
+    for (round, verb) in ROUNDS {
         say(&format!("tunnels: one at {} packets/s, {round}", options.rate));
         let receiver = Receiver::start(bed)?;
         let time = Duration::from_secs(options.seconds.into());
         // The first packet finds its neighbour.
         let first = bed.send(Direction::Out, 1, 100, Duration::from_millis(100))?;
-        let churns = round != "alone";
-        if churns {
-            plane.say(&format!("churn {}", time.as_millis()))?;
+        if let Some(verb) = verb {
+            plane.say(&format!("{verb} {}", time.as_millis()))?;
         }
         let sent = bed.send(Direction::Out, 1, options.rate, time)?;
-        let changes = if churns { plane.answer()?.changes } else { 0 };
+        let changes = verb.map_or(Ok(0), |_| plane.answer().map(|said| said.changes))?;
         let delays = receiver.stop()?;
         rows.push(TunnelDelays {
             round,
@@ -42,3 +41,7 @@ pub(super) fn run(bed: &Bed, plane: &mut Plane, options: SteadyOptions) -> anyho
     plane.tell("remove 1")?;
     Ok(rows)
 }
+
+/// What the others do, and what the plane is told for that.
+const ROUNDS: [(&str, Option<&str>); 2] =
+    [("there are none", None), ("10,000 changes a second", Some("churn"))];

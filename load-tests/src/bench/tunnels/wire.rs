@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::RcvBufForce;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -96,7 +98,7 @@ pub(crate) fn send(args: &SendArgs) -> anyhow::Result<()> {
 /// Takes what comes out of a tunnel until standard input ends, and prints how long it took.
 pub(crate) fn receive(args: &ReceiveArgs) -> anyhow::Result<()> {
     let socket = raw_socket(args.address)?;
-    socket.set_recv_buffer_size(8 << 20)?;
+    setsockopt(&socket, RcvBufForce, &(8 << 20))?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let mut output = std::io::stdout();
     writeln!(output, "ready")?;
