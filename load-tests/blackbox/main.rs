@@ -48,5 +48,6 @@ mod tunnel_broker;
 mod two_nodes;
 mod unknown_number;
 mod update_before_answer;
+mod websocket;
 mod wrong_password;
 mod wrong_site;

@@ -10,6 +10,7 @@ mod eight_steps;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;
+mod radvd;
 mod renumbering;
 mod spoofed_source;
 mod support;
