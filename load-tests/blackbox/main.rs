@@ -44,6 +44,7 @@ mod support;
 mod tls;
 mod tls_trunk;
 mod torture;
+mod transfers;
 mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;
