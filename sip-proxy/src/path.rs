@@ -1,6 +1,6 @@
 //! Route information preprocessing (RFC 3261 §16.4), and what it says about the sender.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::wire::header::{NameAddr, Route};
@@ -18,6 +18,8 @@ pub(crate) struct Path {
     pub(crate) signed: bool,
     /// Whether Route values of others are left.
     pub(crate) has_routes: bool,
+    /// The flow of ours that one of our values names: the request goes there and nowhere else.
+    pub(crate) over: Option<Flow>,
     /// What the last of our values says about the side that it faces.
     facing: Option<Facing>,
 }
@@ -36,7 +38,13 @@ impl Path {
         let mut routes = request.all::<Route>().collect::<Result<Vec<_>, _>>()?;
         if routes.is_empty() && !request.request_uri_text().contains(';') {
             // The most usual case costs nothing.
-            return Ok(Path { message: request.clone(), signed: false, has_routes: false, facing: None });
+            return Ok(Path {
+                message: request.clone(),
+                signed: false,
+                has_routes: false,
+                over: None,
+                facing: None,
+            });
         }
         let call_id = request.call_id()?;
         let verify = |uri: &SipUri| settings.signer.verify(call_id, uri);
@@ -49,7 +57,7 @@ impl Path {
             strict = routes.pop().map(|last| last.0.uri);
         }
         let mut own = 0;
-        let mut facing = None;
+        let (mut facing, mut over) = (None, None);
         while let Some(uri) = routes.get(own).and_then(|route| route.uri.sip()) {
             let route = verify(uri);
             if route.is_none() && !settings.is_own(&uri.host_port, flow) {
@@ -57,6 +65,8 @@ impl Path {
             }
             own += 1;
             signed |= route.is_some();
+            over =
+                over.or_else(|| settings.signer.flow_of(uri).filter(|flow| settings.listens_on(flow.local)));
             facing = route.map(|route| Facing {
                 transport: uri.transport().unwrap_or(Transport::Udp),
                 local: uri.socket_addr(),
@@ -77,7 +87,8 @@ impl Path {
             }
         };
         // With one value only, both sides are alike and nothing more is known about the other one.
-        Ok(Path { message, signed, has_routes: !left.is_empty(), facing: facing.filter(|_| own > 1) })
+        let facing = facing.filter(|_| own > 1);
+        Ok(Path { message, signed, has_routes: !left.is_empty(), over, facing })
     }
 
     /// Where the request goes by its Route, or else by its Request-URI; and the message as that hop must get it: a strict router
@@ -108,9 +119,26 @@ impl Path {
             }
             (uri, _) => uri,
         };
-        let mut next = next_hop(&uri, flow, settings)?;
+        let next = match next_hop(&uri, flow, settings) {
+            Some(next) if !is_over_websocket(&uri) => {
+                // RFC 5626 §5.3: who marks its Contact with `ob` is reached over its flow and no other way.
+                let keeps_flow = uri.sip().is_some_and(|uri| uri.params.has("ob"));
+                self.facing_side(next, keeps_flow, settings)
+            }
+            // A browser has no address to be reached at, and names one in `.invalid` (RFC 7118 §5.2); others name a host that we do not
+            // know. Their connection leads there.
+            _ => self.facing.and_then(|facing| facing.own_flow(flow, settings))?,
+        };
+        Some((message, next))
+    }
+
+    /// The next hop from the side that our value faces.
+    fn facing_side(&self, mut next: Flow, keeps_flow: bool, settings: &Settings) -> Flow {
         if let Some(facing) = self.facing.filter(|facing| facing.transport == next.transport) {
-            next.connection = facing.connection;
+            next.connection = match keeps_flow {
+                true => facing.connection.map(ConnectionId::only),
+                false => facing.connection,
+            };
             if let Some(local) = facing
                 .local
                 .filter(|local| settings.listens_on(*local) && settings.can_send_from(*local, next.remote))
@@ -118,13 +146,33 @@ impl Path {
                 next.local = local;
             }
         }
-        Some((message, next))
+        next
     }
 
     /// The Request-URI after preprocessing.
     pub(crate) fn uri(&self) -> Result<Uri, UriError> {
         self.message.request_uri()
     }
+}
+
+impl Facing {
+    /// The connection to the side that the value faces, and nowhere else: its far end is not known.
+    fn own_flow(&self, incoming: &Flow, settings: &Settings) -> Option<Flow> {
+        let connection = self.connection?.only();
+        let ours =
+            || settings.listeners.iter().find(|own| own.transport == self.transport).map(|own| own.addr);
+        let local = self.local.or_else(ours).unwrap_or(incoming.local);
+        let nowhere = match local {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        Some(Flow { transport: self.transport, local, remote: nowhere, connection: Some(connection) })
+    }
+}
+
+/// Whether the URI's transport is one that we cannot open.
+fn is_over_websocket(uri: &Uri) -> bool {
+    uri.sip().and_then(SipUri::required_transport).is_some_and(Transport::is_websocket)
 }
 
 #[cfg(test)]
@@ -226,5 +274,26 @@ mod tests {
         let (_, next) =
             path("sip:a@[2001:db8::20]:40000", &values).next(&udp, &Settings::for_tests()).unwrap();
         assert_eq!((next.transport, next.connection), (Transport::Tcp, Some(ConnectionId(5))));
+    }
+
+    /// RFC 7118 §5.2: a browser's Contact leads nowhere; requests to it go over its connection.
+    #[test]
+    fn a_browser_is_reached_over_its_connection() {
+        let udp = flow(Transport::Udp, None);
+        let settings = Settings::for_tests();
+        for (transport, uri) in [
+            (Transport::Ws, "sip:a@df7jal23ls0d.invalid;transport=ws"),
+            // Under TLS, too, `transport=ws` is what the URI says.
+            (Transport::Wss, "sip:a@df7jal23ls0d.invalid;transport=ws"),
+            (Transport::Wss, "sips:a@[2001:db8::20]:40000;transport=ws"),
+            (Transport::Tcp, "sip:a@phone.local;transport=tcp"),
+        ] {
+            let values = record(&flow(transport, Some(5)), &udp);
+            let (_, next) = path(uri, &values).next(&udp, &settings).unwrap();
+            assert_eq!((next.transport, next.connection), (transport, Some(ConnectionId(5).only())), "{uri}");
+            assert_eq!((next.local, next.remote.port()), (flow(transport, None).local, 0), "{uri}");
+            // Without a connection there is no way.
+            assert!(path(uri, &record(&udp, &udp)).next(&udp, &settings).is_none(), "{uri}");
+        }
     }
 }
