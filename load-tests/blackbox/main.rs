@@ -28,6 +28,7 @@ mod loops;
 mod lossy;
 mod masking;
 mod media_ports;
+mod names;
 mod no_answer;
 mod outbound_call;
 mod passing;

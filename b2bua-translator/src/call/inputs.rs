@@ -197,7 +197,8 @@ impl Call {
                     self.state = State::Closing(Closing::Legs);
                 }
             }
-            Answer::Updated | Answer::WatchEnded => {}
+            // Names are not asked for by calls.
+            Answer::Updated | Answer::WatchEnded | Answer::Located(_) => {}
         }
         self.proceed(env);
     }
