@@ -199,6 +199,8 @@ impl TranslatorCore {
             Some(Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify) => {
                 self.env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
+            // Who is in no call has nobody to transfer.
+            Some(Method::Refer) => self.env.refuse(server, StatusCode::FORBIDDEN, &[]),
             Some(Method::Other(_)) => self.env.refuse(server, StatusCode::NOT_IMPLEMENTED, &[]),
             _ => {
                 let allow = [(Name::Allow, allow(peer.peering()).to_owned())];

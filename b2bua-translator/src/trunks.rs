@@ -22,6 +22,8 @@ pub(crate) struct Candidate {
     pub(crate) gateway: Gateway,
     /// Our face toward it.
     pub(crate) face: Face,
+    /// The number that a redirection named, in the trunk's own form; `None` calls the number that was dialled.
+    pub(crate) number: Option<String>,
 }
 
 impl Candidate {
@@ -48,7 +50,7 @@ pub(crate) fn candidates(
         for gateway in &trunk.gateways {
             if let Some(face) = settings.outside(gateway.address.ip()) {
                 let trunk = Some((Arc::clone(&trunk), Arc::clone(&route)));
-                found.push_back(Candidate { trunk, gateway: *gateway, face });
+                found.push_back(Candidate { trunk, gateway: *gateway, face, number: None });
             }
         }
     }
@@ -68,8 +70,12 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
             seen.push(*address);
         }
     }
-    let candidate =
-        |address| Candidate { trunk: None, gateway: Gateway::from(address), face: settings.inside };
+    let candidate = |address| Candidate {
+        trunk: None,
+        gateway: Gateway::from(address),
+        face: settings.inside,
+        number: None,
+    };
     seen.into_iter().map(candidate).collect()
 }
 

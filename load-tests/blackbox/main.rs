@@ -47,6 +47,7 @@ mod support;
 mod tls;
 mod tls_trunk;
 mod torture;
+mod transfers;
 mod tunnel_accounts;
 mod tunnel_broker;
 mod two_nodes;

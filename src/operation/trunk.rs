@@ -42,6 +42,10 @@ pub(crate) enum TrunkOperation {
         #[arg(long = "codec")]
         #[serde(default)]
         codecs: Vec<String>,
+        /// Let it send calls elsewhere over itself, by REFER or a 3xx response
+        #[arg(long)]
+        #[serde(default)]
+        may_redirect: bool,
         /// Caller's number for lines that have none
         #[arg(long)]
         default_caller: Option<String>,
@@ -72,6 +76,7 @@ impl TrunkOperation {
                 max_udp_bytes,
                 certificate_name,
                 codecs,
+                may_redirect,
                 default_caller,
             } => {
                 let mut trunk = Trunk::new(&name, gateways)?;
@@ -84,6 +89,7 @@ impl TrunkOperation {
                     max_udp_bytes,
                     certificate_name,
                     codecs,
+                    may_redirect,
                     default_caller,
                     ..trunk
                 };

@@ -114,6 +114,7 @@ impl Stored for Trunk {
             self.enabled.into(),
             self.certificate_name.as_deref().into(),
             list(&self.codecs),
+            self.may_redirect.into(),
         ]
     }
 
@@ -130,6 +131,7 @@ impl Stored for Trunk {
             enabled: cell.flag()?,
             certificate_name: cell.optional_text()?,
             codecs: cell.json()?,
+            may_redirect: cell.flag()?,
         })
     }
 }
