@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use node::explain::Troubles;
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
 use sip_core::flow::{ConnectionId, Flow};
@@ -32,15 +33,17 @@ use sip_core::clock::WallClock;
 pub struct Shared {
     /// What is stored of lines, numbers, trunks and routes.
     pub directory: Arc<Directory>,
+    /// Why peers could not be reached: what the workers' connections note.
+    pub troubles: Troubles,
     /// Which gateways are up, and how many calls each trunk carries.
     pub trunks: Arc<TrunkStates>,
     calls: Arc<AtomicUsize>,
 }
 
 impl Shared {
-    /// Nothing known of any gateway yet.
-    pub fn new(directory: Arc<Directory>) -> Shared {
-        Shared { directory, trunks: Arc::default(), calls: Arc::default() }
+    /// Nothing known of any gateway yet. In `troubles` the workers' connections note why they could not be opened.
+    pub fn new(directory: Arc<Directory>, troubles: Troubles) -> Shared {
+        Shared { directory, troubles, trunks: Arc::default(), calls: Arc::default() }
     }
 
     /// Calls in all workers.
@@ -84,6 +87,7 @@ impl TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
         let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
+        env.troubles = shared.troubles.clone();
         if keep_alive.is_some() {
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }

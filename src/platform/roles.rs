@@ -135,7 +135,8 @@ pub(super) fn start_translator(
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
-    let shared = b2bua_translator::Shared::new(Arc::clone(&foundation.directory));
+    let directory = Arc::clone(&foundation.directory);
+    let shared = b2bua_translator::Shared::new(directory, bound.0.troubles());
     foundation.watch_calls(shared.clone());
     let ports = relay::PortRange::new(role.media_ports.first(), role.media_ports.last())?;
     let workers = bound.0.count();

@@ -17,6 +17,7 @@ mod incoming;
 mod inputs;
 mod setup;
 mod state;
+mod story;
 
 pub(crate) use self::incoming::Incoming;
 pub(crate) use self::state::Call;

@@ -1,0 +1,73 @@
+//! What codes mean, for people who do not know them by heart.
+
+/// What a final SIP status means for a call; `None` where its reason phrase says it all.
+pub fn meaning(status: u16) -> Option<&'static str> {
+    Some(match status {
+        301 | 302 | 305 => "it wants the call to go elsewhere",
+        400 => "it could not understand our message",
+        401 | 407 => "it asks for credentials",
+        403 => "it does not allow the call",
+        404 => "it knows no such number",
+        408 => "nobody behind it answered in time",
+        410 => "the number is no longer in use",
+        413 | 513 => "the message is too large for it",
+        415 => "it does not take this kind of body",
+        416 => "it does not take this kind of address",
+        420 => "it lacks an extension that was required",
+        421 => "it requires an extension that was not offered",
+        422 => "the session timer is too short for it",
+        480 => "the called party cannot be reached now",
+        481 => "it does not know the call",
+        482 => "the call went in a loop",
+        483 => "the call passed too many hops",
+        484 => "the number is incomplete",
+        485 => "the number is ambiguous",
+        486 => "the called party is busy",
+        487 => "the call was cancelled there",
+        488 | 606 => "it accepts none of the offered media: no common codec",
+        491 => "another change was under way",
+        493 => "it could not decrypt the body",
+        500 => "it failed inside",
+        501 => "it does not know this method",
+        502 => "it got a bad answer from further on",
+        503 => "it cannot take calls now: overloaded, out of lines or out of service",
+        504 => "a server behind it did not answer in time",
+        580 => "it could not meet the preconditions",
+        600 => "the called party is busy everywhere",
+        603 => "the called party declined",
+        604 => "the number exists nowhere",
+        _ => return None,
+    })
+}
+
+/// What a cause of ITU-T Q.850 means.
+pub fn meaning_of_q850(cause: u16) -> Option<&'static str> {
+    Some(match cause {
+        1 => "unallocated number",
+        2 | 3 => "no route to the destination",
+        16 => "normal clearing",
+        17 => "user busy",
+        18 => "no user responding",
+        19 => "no answer from the user",
+        20 => "subscriber absent",
+        21 => "call rejected",
+        22 => "number changed",
+        27 => "destination out of order",
+        28 => "number incomplete",
+        31 => "normal, unspecified",
+        34 => "no circuit available",
+        38 => "network out of order",
+        41 => "temporary failure",
+        42 => "switch congestion",
+        44 => "requested circuit not available",
+        47 => "resource unavailable",
+        57 => "bearer capability not authorized",
+        58 => "bearer capability not available",
+        65 => "bearer capability not implemented",
+        88 => "incompatible destination",
+        102 => "recovery on timer expiry",
+        111 => "protocol error",
+        127 => "interworking, unspecified",
+        _ => return None,
+    })
+}
