@@ -228,7 +228,10 @@ impl TranslatorCore {
         let retry = || vec![(Name::RetryAfter, self.env.settings.retry_after.as_secs().to_string())];
         let busy = |words: &str| {
             info!(words, "a new call is refused");
-            Some((StatusCode::SERVICE_UNAVAILABLE, retry()))
+            let mut headers = retry();
+            // RFC 3261 §20.43: miscellaneous, for people.
+            headers.push((Name::Warning, format!("399 translator \"{words}\"")));
+            Some((StatusCode::SERVICE_UNAVAILABLE, headers))
         };
         let hops = request.header::<MaxForwards>().ok().flatten();
         let body = Body::of(&request);

@@ -88,7 +88,10 @@ impl CallOperation {
                     record.as_ref().map(|record| record.explanation.clone()).filter(|why| !why.is_empty());
                 let sentence = match noted {
                     Some(sentence) => sentence,
-                    None => from_trace(office, record.as_ref(), &id)?,
+                    None => match (from_trace(office, record.as_ref(), &id), &record) {
+                        (Err(_), Some(record)) => explain::of_record(record),
+                        (told, _) => told?,
+                    },
                 };
                 let item = json!({ "call": id, "explanation": sentence });
                 Ok(Reply::Done { message: sentence, item })

@@ -14,7 +14,7 @@ use sip_core::flow::{Flow, Transport};
 
 pub use self::media::{Heard, Sound, of_sound};
 pub use self::trouble::{Trouble, Troubles};
-pub use self::words::{meaning, meaning_of_q850};
+pub use self::words::{meaning, meaning_of_q850, rule};
 
 /// Why a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +56,24 @@ pub enum Fact {
     },
     /// A peer refused the call.
     Said(Said),
-    /// The platform refused the call of this caller without asking anybody.
-    Refused(Said, Hop),
-    /// The called side was asked, and nobody there gave this answer: the platform did.
-    NoneAnswered(Said),
+    /// A role of ours refused the call without asking anybody.
+    Refused {
+        /// The role: `proxy` or `translator`.
+        role: String,
+        /// What it said.
+        said: Said,
+        /// Whose call it was.
+        caller: Hop,
+    },
+    /// The called side was asked, and it is our own word that went to the caller.
+    Unanswered {
+        /// Who was asked.
+        hops: Vec<Hop>,
+        /// Whether it rang there.
+        rang: bool,
+        /// Our word.
+        said: Said,
+    },
     /// Every place that could take the call was tried, in this order.
     NotTaken(Vec<(Hop, Miss)>),
     /// The other end fell silent after it had rung.
@@ -191,6 +205,13 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Like `486 Busy Here`.
+    fn code(&self) -> String {
+        format!("{} {}", self.status, self.phrase).trim_end().to_owned()
+    }
+}
+
 impl fmt::Display for Said {
     /// Like `486 Busy Here (the called party is busy)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,9 +260,31 @@ impl fmt::Display for Why {
             Fact::Cancelled { rang: true } => write!(f, "{who} gave up while the called side rang."),
             Fact::Cancelled { rang: false } => write!(f, "{who} gave up before the called side rang."),
             Fact::Said(said) => write!(f, "{who} refused the call with {said}."),
-            Fact::Refused(said, hop) => write!(f, "{who} refused the call of {hop} with {said}."),
-            Fact::NoneAnswered(said) => {
-                write!(f, "{who} ended the call with {said}: nobody on the called side gave a better answer.")
+            Fact::Refused { role, said, caller } => {
+                let code = said.code();
+                write!(f, "Our {role} refused the call of the caller ({caller}) with {code}")?;
+                match rule(role, said.status, &said.phrase) {
+                    Some(rule) => write!(f, ": {rule}")?,
+                    None => write!(f, ": {}", meaning(said.status).unwrap_or("for a reason of its own"))?,
+                }
+                match &said.more {
+                    Some(more) => write!(f, " ({more})."),
+                    None => f.write_str("."),
+                }
+            }
+            Fact::Unanswered { hops, rang, said } => {
+                let hops: Vec<String> = hops.iter().map(Hop::to_string).collect();
+                let (who, code) = (hops.join(", "), said.code());
+                match rang {
+                    true => write!(
+                        f,
+                        "The called side ({who}) rang and gave no final answer before the time-out (no answer); the caller got {code}."
+                    ),
+                    false => write!(
+                        f,
+                        "The called side ({who}) gave no response at all (time-out, or unreachable); the caller got {code}."
+                    ),
+                }
             }
             Fact::NotTaken(tried) if tried.is_empty() => {
                 f.write_str("No gateway could be tried on the called side.")
@@ -279,7 +322,7 @@ impl fmt::Display for Why {
             Fact::Malformed(what) => {
                 write!(f, "{who} sent an INVITE that breaks the protocol: {}.", clean(what))
             }
-            Fact::BadAnswer(what) => write!(f, "{who} answered, but {what}, so the call could not stand."),
+            Fact::BadAnswer(what) => write!(f, "{who} answered in a way that cannot stand: {what}."),
             Fact::NoAck => {
                 write!(f, "{who} never acknowledged the 200 OK (no ACK), so the platform ended the call.")
             }

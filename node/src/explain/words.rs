@@ -71,3 +71,50 @@ pub fn meaning_of_q850(cause: u16) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The rule by which a role of ours (`proxy`, `translator`) refused a call, by the status and the reason phrase that it gives for it.
+pub fn rule(role: &str, status: u16, phrase: &str) -> Option<&'static str> {
+    let by_phrase = match phrase {
+        "Address is outside the site's prefix" => {
+            "the source is refused, because its address is outside the prefix of the line's site"
+        }
+        "Wrong user name or password" => "wrong user name or password",
+        "Line May Not Call Outside" => "the line is barred: its rights allow no calls to the outside",
+        "Line May Not Call Other Countries" => "the line is barred: its rights allow no international calls",
+        "No Route To This Number" => "no route leads to this number",
+        "Not Registered" => "no phone is registered for the called line",
+        "No Translator Available" => "no translator could be reached, or none is configured",
+        "Going Down" => "the node is draining and takes no new calls",
+        "The Node Stops" => "the node was stopped",
+        "Relaying Denied" => "the call is addressed to a host that is not ours, or carries a foreign Route",
+        "Too Many Requests Under Way" => "overload: too many requests are under way",
+        "Next Hop Unresolved" => "the next hop is no address that can be reached",
+        "Next Hop Unreachable" | "Next Hop Unavailable" => "the phone could not be reached",
+        _ => "",
+    };
+    if !by_phrase.is_empty() {
+        return Some(by_phrase);
+    }
+    Some(match (role, status) {
+        (_, 401 | 407) => "it came without a credential: the caller never answered the challenge",
+        ("translator", 403) => {
+            "the source is refused: no enabled trunk signals from this address and port, with the certificate that it must show"
+        }
+        (_, 400) => "the request is malformed",
+        (_, 403) => "it is not allowed",
+        (_, 404) => "no such number: no line and no route of ours is dialled so",
+        (_, 413 | 513) => "the message is too large",
+        (_, 415) => "its body is no SDP",
+        (_, 416) => "the scheme of its address is not supported",
+        (_, 420) => "it requires an extension that we do not know",
+        (_, 422) => "its session timer is too short",
+        (_, 440) => "its Max-Breadth leaves no branch to try",
+        (_, 480) => "the called line cannot be reached now",
+        (_, 482) => "the call went in a loop: it came back to be routed as before",
+        (_, 483) => "too many hops: its Max-Forwards is used up",
+        (_, 485) => "the number is ambiguous",
+        (_, 488) => "it offers no media that can be relayed",
+        (_, 503) => "overload or out of service",
+        _ => return None,
+    })
+}
