@@ -8,9 +8,11 @@
 //! | [`wire`] | messages: one buffer and a span index, typed views, splicing edits |
 //! | [`transaction`] | the four machines of RFC 3261 §17 |
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
+//! | [`subscription`] | subscriptions at the notifier, RFC 6665 §4.2 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`stun`] | keep-alives of phones on UDP |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
@@ -20,6 +22,8 @@ pub mod dialog;
 pub mod flow;
 pub mod ids;
 pub mod owner;
+pub mod stun;
+pub mod subscription;
 #[doc(hidden)]
 pub mod testing;
 pub mod transaction;

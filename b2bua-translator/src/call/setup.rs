@@ -14,7 +14,7 @@ use tracing::{debug, error, info};
 
 use super::state::{Call, Phase, Setup, State};
 use super::story::said;
-use crate::body::can_relay;
+use crate::body::{can_relay, trouble_with};
 use crate::bridge::Context;
 use crate::cause::Cause;
 use crate::env::{Alarm, Env, LocalEnd};
@@ -50,9 +50,19 @@ impl Call {
                 "call begins"
             );
         }
-        if !readable || setup.offer.as_ref().is_some_and(|offer| !can_relay(offer)) {
-            self.note(Some(Side::Caller), if readable { Fact::NoRelayableMedia } else { Fact::Unreadable });
-            return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "no media that can be relayed");
+        if !readable {
+            self.note(Some(Side::Caller), Fact::Unreadable);
+            return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "SDP that cannot be read");
+        }
+        if let Some(status) = setup.offer.as_ref().and_then(trouble_with) {
+            let (words, fact) = match status {
+                StatusCode::PRECONDITION_FAILURE => {
+                    ("preconditions that we cannot meet", Fact::Preconditions)
+                }
+                _ => ("no media that can be relayed", Fact::NoRelayableMedia),
+            };
+            self.note(Some(Side::Caller), fact);
+            return self.refuse(env, status, words);
         }
         if setup.candidates.is_empty() {
             self.note_no_route();
@@ -293,10 +303,16 @@ impl Call {
                     self.note_full(env, &candidate);
                     continue;
                 }
-                self.media.set_networks(Side::Callee, Some(trunk.media_networks.as_slice().into()));
+                self.media.set_trunk(Side::Callee, trunk);
                 if let Some(draft) = &mut self.draft {
                     draft.trunk = Some(trunk.id);
                 }
+            }
+            if setup.offer.as_ref().is_some_and(|offer| !can_relay(&self.media.allowed(offer))) {
+                debug!(call = %self.id, gateway = %candidate.gateway, "nothing that is offered may pass to or from the trunk");
+                setup.last = StatusCode::NOT_ACCEPTABLE_HERE;
+                self.note_codecs(env, &candidate);
+                continue;
             }
             let (caller, callee) = (setup.caller.face.media, candidate.face.media);
             if self.media.is_open(caller, callee) {

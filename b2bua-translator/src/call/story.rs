@@ -91,6 +91,12 @@ impl Call {
         self.note_miss(Some(hop), Miss::Full(limit));
     }
 
+    /// Notes that a trunk takes none of the offered codecs.
+    pub(super) fn note_codecs(&mut self, env: &Env, candidate: &Candidate) {
+        let hop = self.hop_of(env, candidate);
+        self.note_miss(Some(hop), Miss::Codecs);
+    }
+
     /// Notes that nobody can be called.
     pub(super) fn note_no_route(&mut self) {
         match self.number.is_empty() {

@@ -90,6 +90,8 @@ pub enum Fact {
     TooManyTransactions,
     /// The offer holds no media that we can carry.
     NoRelayableMedia,
+    /// The offer waits for resources that we do not reserve (RFC 3312 §8).
+    Preconditions,
     /// The description of media cannot be read.
     Unreadable,
     /// A message breaks the protocol.
@@ -145,6 +147,8 @@ pub enum Miss {
     Unreachable(Option<Trouble>),
     /// It carries as many calls as it may.
     Full(Option<u32>),
+    /// None of the offered codecs may pass to it, by the trunk's policy.
+    Codecs,
 }
 
 impl Hop {
@@ -244,6 +248,9 @@ impl fmt::Display for Miss {
             Miss::Unreachable(None) => f.write_str("could not be reached (transport error)"),
             Miss::Full(Some(limit)) => write!(f, "was full: it may carry {limit} calls at once"),
             Miss::Full(None) => f.write_str("was full"),
+            Miss::Codecs => {
+                f.write_str("allows none of the offered codecs (no common codec, by the trunk's policy)")
+            }
         }
     }
 }
@@ -315,6 +322,10 @@ impl fmt::Display for Why {
             Fact::NoRelayableMedia => write!(
                 f,
                 "{who} offered no media that the platform can carry (488): it relays RTP and fax over UDP only."
+            ),
+            Fact::Preconditions => write!(
+                f,
+                "{who} demanded preconditions (reserved resources) that the platform does not offer (580)."
             ),
             Fact::Unreadable => {
                 write!(f, "{who} sent a description of media (SDP) that cannot be read (488).")
