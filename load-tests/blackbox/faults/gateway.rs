@@ -54,7 +54,7 @@ pub(super) fn acknowledge_cancel(caller: &mut crate::support::Raw, sent: &Messag
     let (mut done, mut over) = (false, false);
     while !(done && over) {
         let response = caller.receive();
-        match (response.status().unwrap().0, response.cseq().unwrap().1.as_str()) {
+        match (response.status().unwrap().0, response.cseq().unwrap().1) {
             (200, "CANCEL") => done = true,
             (487, "INVITE") => {
                 over = true;

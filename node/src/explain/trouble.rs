@@ -76,7 +76,10 @@ fn of_tls(error: &rustls::Error) -> Trouble {
         Error::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
         ) => Trouble::CertificateName,
-        Error::InvalidCertificate(Certificate::UnknownIssuer) => Trouble::CertificateUnknown,
+        // Bad when somebody else bears the name of an authority that we trust.
+        Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            Trouble::CertificateUnknown
+        }
         Error::AlertReceived(
             Alert::BadCertificate
             | Alert::CertificateExpired
