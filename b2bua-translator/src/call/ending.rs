@@ -21,6 +21,7 @@ impl Call {
     /// Ends the call: whatever is still open on either leg is closed, and the record gets its last lines.
     pub(super) fn end(&mut self, env: &mut Env, cause: Cause) {
         self.note_end(&cause, self.draft.as_ref().and_then(|draft| draft.status));
+        self.drop_transfer(env, &cause.reasons);
         let was = std::mem::replace(&mut self.state, State::Closing(Closing::Media));
         let mut cx = Context { env, media: &mut self.media, id: &self.id };
         match was {

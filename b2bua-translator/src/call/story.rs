@@ -1,7 +1,7 @@
 //! What happened in a call, noted where it was decided: from it comes the record's explanation.
 
-use node::explain::{Fact, Heard, Hop, Leg as End, Miss, Said, Why, of_sound};
-use schema::{CallResult, EndedBy};
+use node::explain::{Fact, Heard, Hop, Leg as End, Miss, Said, Trouble, Why, of_sound};
+use schema::{CallResult, EndedBy, GatewayHost};
 use sip_core::transaction::Failure;
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Message, Name, StatusCode};
@@ -97,12 +97,21 @@ impl Call {
         self.note_miss(Some(hop), Miss::Codecs);
     }
 
-    /// Notes that nobody can be called.
-    pub(super) fn note_no_route(&mut self) {
-        match self.number.is_empty() {
-            true => self.note(Some(Side::Caller), Fact::NoNumber),
-            false => self.note(None, Fact::NoRoute),
+    /// Notes that nobody can be called: no route leads anywhere, or to names behind which nobody was found.
+    pub(super) fn note_no_route(&mut self, env: &Env) {
+        if self.number.is_empty() {
+            return self.note(Some(Side::Caller), Fact::NoNumber);
         }
+        let routes = env.directory.routes_for(&self.number);
+        let trunks = routes.iter().filter_map(|route| env.directory.trunk(route.trunk));
+        let mut unknown = Vec::new();
+        for trunk in trunks.filter(|trunk| trunk.enabled) {
+            let hop = Hop::named(format!("trunk {}", trunk.name));
+            let lost = |host: &GatewayHost| Miss::Unreachable(Some(Trouble::NameNotFound(host.host.clone())));
+            unknown.extend(trunk.hosts.iter().map(|host| (hop.clone(), lost(host))));
+        }
+        unknown.dedup();
+        self.note(None, if unknown.is_empty() { Fact::NoRoute } else { Fact::NotTaken(unknown) });
     }
 
     /// Notes what ended the call.

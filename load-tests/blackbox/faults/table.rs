@@ -102,6 +102,7 @@ pub(super) const LIMITED: &[Fault<Limited>] = &[
 #[rustfmt::skip]
 pub(super) const QUICK: &[Fault<Quick>] = &[
     fault("a silent gateway", unreachable::silent, &["trunk silent", "gave no answer to the INVITE", "time-out"]),
+    fault("the gateway's name is not in the DNS", unreachable::no_name, &["trunk nameless", "gw.nowhere.example", "not found in the DNS"]),
     fault("TCP is refused", unreachable::tcp_refused, &["trunk closed", "tcp:127.0.0.1:", "connection refused"]),
     fault("the gateway's certificate has expired", |stage| unreachable::tls(stage, "expired"), &["trunk expired", "tls:127.0.0.1:", "certificate has expired"]),
     fault("the gateway's certificate is another's", |stage| unreachable::tls(stage, "misnamed"), &["trunk misnamed", "certificate is for another name"]),

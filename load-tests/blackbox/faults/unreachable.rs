@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 
+use node::dns::testing::Zone;
 use user_agent::Message;
 
 use super::gateway::call_id;
@@ -19,6 +20,8 @@ pub(super) struct Quick {
     called: Credentials,
     /// Every trunk has numbers of its own.
     trunks: u16,
+    /// A name server that knows no name.
+    _zone: Zone,
     /// What is silent must stay bound.
     silent: Vec<UdpSocket>,
 }
@@ -26,10 +29,12 @@ pub(super) struct Quick {
 impl Quick {
     pub(super) fn start() -> Quick {
         let certificates = Arc::new(Certificates::new());
-        let setup = certificates.setup().set("NODE__WORKERS", "1");
+        let zone = Zone::serve("");
+        let setup =
+            certificates.setup().set("NODE__WORKERS", "1").set("DNS__SERVERS", &zone.addr.to_string());
         let node = setup.set("SIP__T1_MS", "50").set("SIP__T2_MS", "400").start();
         let [caller, called] = node.add_lines(["101", "102"]);
-        Quick { node, certificates, caller, called, trunks: 0, silent: Vec::new() }
+        Quick { node, certificates, caller, called, trunks: 0, _zone: zone, silent: Vec::new() }
     }
 
     /// Adds a trunk; gives the number that leads there.
@@ -80,6 +85,12 @@ pub(super) fn silent(stage: &mut Quick) -> String {
 
 pub(super) fn tcp_refused(stage: &mut Quick) -> String {
     let number = stage.add_trunk("closed", &[format!("tcp:{}", closed())], None);
+    stage.fails(&number)
+}
+
+/// A gateway that is known by a name, which nobody knows.
+pub(super) fn no_name(stage: &mut Quick) -> String {
+    let number = stage.add_trunk("nameless", &["gw.nowhere.example".to_owned()], None);
     stage.fails(&number)
 }
 

@@ -15,7 +15,6 @@ use tokio::task::LocalSet;
 use self::activity::{Activity, Presence};
 use self::driver::{Driver, Parts};
 use crate::config::{Sip, StreamLimits};
-use crate::explain::Troubles;
 use crate::handover::Peers;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
@@ -125,11 +124,6 @@ impl BoundWorkers {
     /// The addresses listened on, in the order of the configuration, with the ports that the system gave.
     pub fn local(&self) -> &[Listener] {
         &self.local
-    }
-
-    /// Why peers could not be reached: the workers' connections note it here.
-    pub fn troubles(&self) -> Troubles {
-        self.config.trace.troubles().clone()
     }
 
     /// How many workers there will be.
