@@ -14,6 +14,7 @@ mod drain;
 mod early_dialogs;
 mod extensions;
 mod failover;
+mod faults;
 mod forking;
 mod glare;
 mod gruu;
