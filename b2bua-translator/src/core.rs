@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use node::explain::Troubles;
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
 use sip_core::flow::{ConnectionId, Flow};
@@ -33,15 +34,17 @@ use sip_core::clock::WallClock;
 pub struct Shared {
     /// What is stored of lines, numbers, trunks and routes.
     pub directory: Arc<Directory>,
+    /// Why peers could not be reached: what the workers' connections note.
+    pub troubles: Troubles,
     /// Which gateways are up, and how many calls each trunk carries.
     pub trunks: Arc<TrunkStates>,
     calls: Arc<AtomicUsize>,
 }
 
 impl Shared {
-    /// Nothing known of any gateway yet.
-    pub fn new(directory: Arc<Directory>) -> Shared {
-        Shared { directory, trunks: Arc::default(), calls: Arc::default() }
+    /// Nothing known of any gateway yet. In `troubles` the workers' connections note why they could not be opened.
+    pub fn new(directory: Arc<Directory>, troubles: Troubles) -> Shared {
+        Shared { directory, troubles, trunks: Arc::default(), calls: Arc::default() }
     }
 
     /// Calls in all workers.
@@ -87,6 +90,7 @@ impl TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
         let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
+        env.troubles = shared.troubles.clone();
         if keep_alive.is_some() {
             env.out.push_back(Output::SetTimer(hosts::TIMER, Some(clock.anchor())));
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
@@ -204,6 +208,8 @@ impl TranslatorCore {
             Some(Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify) => {
                 self.env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
+            // Who is in no call has nobody to transfer.
+            Some(Method::Refer) => self.env.refuse(server, StatusCode::FORBIDDEN, &[]),
             Some(Method::Other(_)) => self.env.refuse(server, StatusCode::NOT_IMPLEMENTED, &[]),
             _ => {
                 let allow = [(Name::Allow, allow(peer.peering()).to_owned())];
@@ -229,7 +235,10 @@ impl TranslatorCore {
         let retry = || vec![(Name::RetryAfter, self.env.settings.retry_after.as_secs().to_string())];
         let busy = |words: &str| {
             info!(words, "a new call is refused");
-            Some((StatusCode::SERVICE_UNAVAILABLE, retry()))
+            let mut headers = retry();
+            // RFC 3261 §20.43: miscellaneous, for people.
+            headers.push((Name::Warning, format!("399 translator \"{words}\"")));
+            Some((StatusCode::SERVICE_UNAVAILABLE, headers))
         };
         let hops = request.header::<MaxForwards>().ok().flatten();
         let body = Body::of(&request);

@@ -41,7 +41,8 @@ pub(crate) fn toward(party: &Party, number: &str, candidate: &Candidate) -> (Str
     };
     match (party, &candidate.trunk) {
         (Party::Inside(caller), Some((trunk, route))) => {
-            let mut uri = SipUri::new(Some(&route.rewrite(number)), host);
+            let number = candidate.number.clone().unwrap_or_else(|| route.rewrite(number));
+            let mut uri = SipUri::new(Some(&number), host);
             uri.params.set("user", Some("phone"));
             (uri.to_string(), caller.toward_trunk(trunk, candidate.face))
         }

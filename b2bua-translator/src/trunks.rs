@@ -24,6 +24,8 @@ pub(crate) struct Candidate {
     pub(crate) host: Option<GatewayHost>,
     /// Our face toward it.
     pub(crate) face: Face,
+    /// The number that a redirection named, in the trunk's own form; `None` calls the number that was dialled.
+    pub(crate) number: Option<String>,
 }
 
 impl Candidate {
@@ -50,7 +52,7 @@ pub(crate) fn candidates(
         for (gateway, host) in states.gateways_of(&trunk) {
             if let Some(face) = settings.outside(gateway.address.ip()) {
                 let trunk = Some((Arc::clone(&trunk), Arc::clone(&route)));
-                found.push_back(Candidate { trunk, gateway, host, face });
+                found.push_back(Candidate { trunk, gateway, host, face, number: None });
             }
         }
     }
@@ -75,6 +77,7 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
         gateway: Gateway::from(address),
         host: None,
         face: settings.inside,
+        number: None,
     };
     seen.into_iter().map(candidate).collect()
 }

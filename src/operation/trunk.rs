@@ -42,9 +42,32 @@ pub(crate) enum TrunkOperation {
         #[arg(long = "codec")]
         #[serde(default)]
         codecs: Vec<String>,
+        /// Let it send calls elsewhere over itself, by REFER or a 3xx response
+        #[arg(long)]
+        #[serde(default)]
+        may_redirect: bool,
         /// Caller's number for lines that have none
         #[arg(long)]
         default_caller: Option<String>,
+    },
+    /// Change what may pass over a trunk; what is not named stays. Calls that are up keep their codecs
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// Its name
+        trunk: String,
+        /// The codecs that may pass from now on, like PCMA, opus or t38 (fax)
+        #[arg(long = "codec", group = "change", conflicts_with = "any_codec")]
+        codecs: Vec<String>,
+        /// Let every codec pass
+        #[arg(long, group = "change")]
+        #[serde(default)]
+        any_codec: bool,
+        /// Whether it may send calls elsewhere over itself, by REFER or a 3xx response
+        #[arg(long, group = "change")]
+        may_redirect: Option<bool>,
+        /// Whether calls are sent to it and taken from it
+        #[arg(long, group = "change")]
+        enabled: Option<bool>,
     },
     /// List all trunks
     List,
@@ -72,6 +95,7 @@ impl TrunkOperation {
                 max_udp_bytes,
                 certificate_name,
                 codecs,
+                may_redirect,
                 default_caller,
             } => {
                 let (gateways, hosts) = GatewayPlace::split(gateways);
@@ -85,6 +109,7 @@ impl TrunkOperation {
                     max_udp_bytes,
                     certificate_name,
                     codecs,
+                    may_redirect,
                     default_caller,
                     ..trunk
                 };
@@ -93,6 +118,20 @@ impl TrunkOperation {
                     return Err(OperationError::NoRow);
                 };
                 Ok(Reply::Done { message: format!("added trunk {}", trunk.name), item: json!(trunk) })
+            }
+            TrunkOperation::Set { trunk, codecs, any_codec, may_redirect, enabled } => {
+                let old = Trunk::clone(&*find(&office.directory, &trunk)?);
+                let trunk = Trunk {
+                    codecs: if codecs.is_empty() && !any_codec { old.codecs } else { codecs },
+                    may_redirect: may_redirect.unwrap_or(old.may_redirect),
+                    enabled: enabled.unwrap_or(old.enabled),
+                    ..old
+                };
+                trunk.check()?;
+                let Change::PutTrunk(trunk) = office.write(Change::PutTrunk(trunk)).await? else {
+                    return Err(OperationError::NoRow);
+                };
+                Ok(Reply::Done { message: format!("changed trunk {}", trunk.name), item: json!(trunk) })
             }
             TrunkOperation::List => {
                 let mut trunks = office.directory.trunks();

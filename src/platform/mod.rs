@@ -180,7 +180,8 @@ fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(
         true => Some(Bound::proxy(common)?),
         false => None,
     };
-    let calls = b2bua_translator::Shared::new(Arc::clone(&foundation.directory));
+    let calls =
+        b2bua_translator::Shared::new(Arc::clone(&foundation.directory), common.trace.troubles().clone());
     let translator = match config.node.plays(Role::Translator) {
         true => Some(Bound::translator(common, &calls)?),
         false => None,

@@ -144,7 +144,7 @@ impl Harness {
     }
 
     pub(crate) fn with(settings: Settings, seed: u8) -> Harness {
-        let shared = Shared::new(Arc::new(directory()));
+        let shared = Shared::new(Arc::new(directory()), node::explain::Troubles::default());
         let now = Instant::now();
         let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
         let ids = IdSource::new(WorkerId(0), [seed; 32]);

@@ -1,6 +1,7 @@
 //! Whole calls through the core, with the peers and the world of `testing`.
 
 mod calls;
+mod corpus;
 mod descriptions;
 mod early;
 mod failover;
@@ -11,4 +12,5 @@ mod offers;
 mod random;
 mod reliable;
 mod sessions;
+mod transfers;
 mod trunk_watch;

@@ -120,6 +120,7 @@ impl Stored for Trunk {
             self.enabled.into(),
             self.certificate_name.as_deref().into(),
             list(&self.codecs),
+            self.may_redirect.into(),
         ]
     }
 
@@ -139,6 +140,7 @@ impl Stored for Trunk {
             enabled: cell.flag()?,
             certificate_name: cell.optional_text()?,
             codecs: cell.json()?,
+            may_redirect: cell.flag()?,
         })
     }
 }

@@ -39,6 +39,10 @@ pub struct Trunk {
     /// case; tones (RFC 4733) always may. None named: all may.
     #[serde(default)]
     pub codecs: Vec<String>,
+    /// Whether it may send a call elsewhere, by a transfer (REFER) or a redirection (3xx): we call the new number over this trunk,
+    /// at its owner's cost.
+    #[serde(default)]
+    pub may_redirect: bool,
     /// The caller's number shown to it when the line has none of its own.
     #[serde(default)]
     pub default_caller: Option<String>,
@@ -71,6 +75,7 @@ impl Trunk {
             max_udp_bytes: None,
             certificate_name: None,
             codecs: Vec::new(),
+            may_redirect: false,
             default_caller: None,
             enabled: true,
         }
