@@ -8,9 +8,11 @@
 //! | [`wire`] | messages: one buffer and a span index, typed views, splicing edits |
 //! | [`transaction`] | the four machines of RFC 3261 §17 |
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
+//! | [`subscription`] | subscriptions at the notifier, RFC 6665 §4.2 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`locate`] | the places behind a host's name (RFC 3263) |
 //! | [`stun`] | keep-alives of phones on UDP |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
@@ -20,8 +22,10 @@ pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+pub mod locate;
 pub mod owner;
 pub mod stun;
+pub mod subscription;
 #[doc(hidden)]
 pub mod testing;
 pub mod transaction;

@@ -9,6 +9,7 @@ use sip_core::transaction::ServerId;
 use sip_core::wire::Message;
 
 use super::state::{Call, Setup, State};
+use super::story::Story;
 use crate::env::{CallKey, Env};
 use crate::identity::{InsideCaller, OutsideCaller, Party, digits_of};
 use crate::leg::{Leg, Peering};
@@ -40,6 +41,7 @@ impl Call {
             draft.line = party.line;
             draft.caller = party.name.clone();
         }
+        call.note_caller(env);
         call
     }
 
@@ -61,17 +63,17 @@ impl Call {
             false => trunks::proxies(&env.settings),
         };
         let (name, line) = (party.name(), env.directory.line_of_number(&number).map(|line| line.id));
-        let networks = trunk.media_networks.as_slice().into();
         let id = trunk.id;
         let mut call = Call::new(env, key, incoming, Party::Outside(party), number, candidates, face);
         call.permit = Some(permit);
-        call.media.set_networks(Side::Caller, Some(networks));
+        call.media.set_trunk(Side::Caller, &trunk);
         if let Some(draft) = &mut call.draft {
             draft.line = line;
             draft.trunk = Some(id);
             draft.caller = name;
             draft.callee = if call.number.is_empty() { dialled } else { call.number.clone() };
         }
+        call.note_caller(env);
         call
     }
 
@@ -115,10 +117,13 @@ impl Call {
             state: State::Setup(Box::new(setup)),
             media: Media::new(key),
             draft: Some(draft),
+            story: Story::default(),
             party,
             number,
             permit: None,
             ending: Vec::new(),
+            transfer: None,
+            referred: false,
             ends,
             armed: None,
         }

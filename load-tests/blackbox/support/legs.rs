@@ -41,19 +41,34 @@ impl Legs {
 
     /// The same with other settings.
     pub(crate) fn on(setup: Setup) -> Legs {
+        Legs::with_trunk(setup, &[])
+    }
+
+    /// The same, with further words of `trunk add`.
+    pub(crate) fn with_trunk(setup: Setup, trunk: &[&str]) -> Legs {
         let node = setup.start();
         let [line] = node.add_lines(["101"]);
         let phone = End::new(registered(&node, &line), "phone");
         let gateway = Raw::udp(node.trunk_side);
         let gateway = End::new(gateway, "gateway");
         node.add_number("+81355550101", &line);
-        node.add_trunk("carrier", &[gateway.raw.local]);
+        node.add_trunk_with("carrier", &[gateway.raw.local], trunk);
         Legs { node, line, phone, gateway }
     }
 
     /// The phone calls; gives its INVITE, and the one that the gateway got.
     pub(crate) fn dial(&mut self, extra: &[(&str, &str)], body: Option<&str>) -> (Message, Message) {
-        let uri = format!("sip:0312345678@{}", self.line.domain);
+        self.dial_to("0312345678", extra, body)
+    }
+
+    /// The phone calls this number.
+    pub(crate) fn dial_to(
+        &mut self,
+        number: &str,
+        extra: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> (Message, Message) {
+        let uri = format!("sip:{number}@{}", self.line.domain);
         let from = format!("{}@{}", self.line.extension, self.line.domain);
         let mut invite = self.phone.raw.request("INVITE", &uri, &from);
         extra.iter().for_each(|(name, value)| invite.push(name, *value));
@@ -79,8 +94,12 @@ impl Legs {
         (invite, received)
     }
 
-    /// An answered call of the phone's, both ACKs done.
-    pub(crate) fn call_up(&mut self, dialled: &[(&str, &str)], answered: &[(&str, &str)]) {
+    /// An answered call of the phone's, both ACKs done; gives the INVITE that the gateway got, and the answer that the phone got.
+    pub(crate) fn call_up(
+        &mut self,
+        dialled: &[(&str, &str)],
+        answered: &[(&str, &str)],
+    ) -> (Message, Message) {
         let offer = self.phone.sdp("");
         let (_, invite) = self.dial(dialled, Some(&offer));
         let answer = self.gateway.sdp("");
@@ -89,6 +108,7 @@ impl Legs {
         self.phone.uac(&ok);
         self.phone.ack(&ok, None);
         self.gateway.expect_request("ACK");
+        (invite, ok)
     }
 
     /// The phone hangs up, and the record is written.
@@ -132,6 +152,10 @@ impl End {
             let message = self.raw.receive();
             match message.status() {
                 Some((100, _)) => {}
+                // The translator asks from time to time whether its gateways live.
+                None if message.method() == Some("OPTIONS") => {
+                    self.raw.respond(&message, 200, "options", &[])
+                }
                 found => {
                     assert_eq!(found.map(|(status, _)| status), Some(status), "{message:#?}");
                     return message;
@@ -164,7 +188,10 @@ impl End {
     pub(crate) fn expect_request(&mut self, method: &str) -> Message {
         loop {
             let message = self.raw.receive();
-            if message.status().is_none_or(|(status, _)| status != 100) {
+            if message.method() == Some("OPTIONS") && method != "OPTIONS" {
+                // The translator asks from time to time whether its gateways live.
+                self.raw.respond(&message, 200, "options", &[]);
+            } else if message.status().is_none_or(|(status, _)| status != 100) {
                 assert_eq!(message.method(), Some(method), "{message:#?}");
                 return message;
             }
@@ -204,6 +231,12 @@ impl End {
         let mut ack = in_dialog(&self.raw, "ACK", number, &dialog.message, dialog.caller, &dialog.target);
         with_body(&mut ack, body);
         self.raw.send(&ack);
+    }
+
+    /// Waits until what this end has sent in its dialog has arrived at the translator: its ACKs, before the other end asks anything.
+    pub(crate) fn catch_up(&mut self) {
+        self.request("OPTIONS", &[], None);
+        self.expect(200);
     }
 
     /// Answers a request.

@@ -121,6 +121,8 @@ pub(crate) static TRUNK: Table = Table {
         ("default_caller", Text),
         ("enabled", Flag),
         ("certificate_name", Text),
+        ("codecs", Text),
+        ("may_redirect", Flag),
     ],
     key: 1,
     label: "name",

@@ -3,10 +3,13 @@
 mod calls;
 mod extensions;
 mod forking;
+mod gruu;
 mod harness;
 mod limits;
+mod names;
 mod nonsense;
 mod outside;
 mod redirection;
+mod registrations;
 mod relaying;
 mod sightings;
