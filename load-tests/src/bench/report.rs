@@ -93,7 +93,7 @@ pub(super) struct Relay {
 }
 
 /// Packets through tunnels.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 pub(super) struct Tunnelled {
     pub(super) subject: &'static str,
     pub(super) tunnels: u32,

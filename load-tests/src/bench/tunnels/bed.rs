@@ -1,5 +1,6 @@
 //! The network namespaces: sites, server, and the network behind it.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) fn make() -> anyhow::Result<Bed> {
-        let name = |role: &str| format!("cx6bench{}-{role}", std::process::id());
+        remove_stale();
+        let name = |role: &str| format!("{PREFIX}{}-{role}", std::process::id());
         let bed = Bed { sites: name("sites"), server: name("server"), core: name("core") };
         for name in [&bed.sites, &bed.server, &bed.core] {
             ip(&["netns", "add", name])
@@ -163,6 +165,18 @@ impl Drop for Bed {
     }
 }
 
+/// Removes what a benchmark left that was killed. Its processes end by themselves when their input does.
+fn remove_stale() {
+    let Ok(names) = std::fs::read_dir(NAMESPACES) else { return };
+    for name in names.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let process =
+            name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(process, _)| process);
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = ip(&["netns", "del", &name]);
+        }
+    }
+}
+
 fn ip(words: &[&str]) -> anyhow::Result<()> {
     check(Command::new("ip").args(words).output().context("`ip` (iproute2) cannot be run")?).map(drop)
 }
@@ -173,5 +187,9 @@ fn check(output: Output) -> anyhow::Result<Output> {
     Ok(output)
 }
 
+/// With this, the process's id and a role our namespaces are named.
+const PREFIX: &str = "cx6bench";
+/// Where `ip` keeps the names of namespaces.
+const NAMESPACES: &str = "/run/netns";
 /// The kernel talks to its neighbours now and then.
 const FEW: u64 = 5;

@@ -11,7 +11,7 @@ mod steady;
 mod subject;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -38,8 +38,11 @@ pub(super) struct Options {
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     steady_rate: u32,
     /// How long to measure each, in seconds
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
+    /// How often each is measured, plane and bare loop in turns; medians are printed
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
     /// The data plane [default: the example `plane` of tunnel-broker beside this program]
     #[arg(long, value_name = "FILE")]
     plane: Option<PathBuf>,
@@ -54,6 +57,16 @@ enum Direction {
     Out,
     /// Both at once, each at the rate.
     Both,
+}
+
+/// What is measured at a time.
+#[derive(Clone, Copy)]
+struct Load {
+    tunnels: u32,
+    /// Packets per second; 0 is as fast as it goes.
+    rate: u32,
+    direction: Direction,
+    seconds: u16,
 }
 
 /// How the one tunnel's delays are measured.
@@ -95,27 +108,46 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Found> {
     let changes = changes(&mut plane, options.tunnels)?;
     let steady = SteadyOptions { rate: options.steady_rate, seconds: options.seconds };
     let delays = steady::run(&bed, &mut plane, steady)?;
-    for count in [1, options.tunnels] {
-        plane.tell(&format!("add {count}"))?;
-        measure_all(&bed, "Centrex6", count, options, plane.process(), &mut rows)?;
-        plane.tell(&format!("remove {count}"))?;
-    }
     drop(plane);
-    let bare = BareLoop::start(&bed)?;
-    bed.route_to(subject::DEVICE)?;
-    say(&format!("tunnels: bare loop {}", bare.process().pid()));
-    for count in [1, options.tunnels] {
-        measure_all(&bed, "bare loop", count, options, bare.process(), &mut rows)?;
-    }
-    let own = rows.clone();
-    for row in rows.iter_mut().filter(|row| row.subject == "bare loop") {
-        let same = own.iter().find(|own| {
-            own.subject != row.subject
-                && (own.tunnels, own.rate, own.direction) == (row.tunnels, row.rate, row.direction)
-        });
-        row.platform_ratio = ratio(same.and_then(|own| own.cpu_us_each), row.cpu_us_each);
+    for tunnels in [1, options.tunnels] {
+        for &rate in &options.rates {
+            for direction in [Direction::In, Direction::Out, Direction::Both] {
+                let load = Load { tunnels, rate, direction, seconds: options.seconds };
+                say(&format!("tunnels: {tunnels}, {}, {rate} packets/s", direction.name()));
+                rows.extend(compare(&bed, &binary, load, options.rounds)?);
+            }
+        }
     }
     Ok(Found { rows, changes, delays })
+}
+
+/// Puts a load on the plane and on the bare loop, in turns. Gives the median of each, and that of the ratios.
+fn compare(bed: &Bed, binary: &Path, load: Load, rounds: u16) -> anyhow::Result<[Tunnelled; 2]> {
+    let (mut own, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut plane = Plane::start(bed, binary)?;
+        bed.route_to(subject::DEVICE)?;
+        plane.tell(&format!("add {}", load.tunnels))?;
+        let row = measure(bed, "Centrex6", load, plane.process())?;
+        drop(plane);
+        let peer = BareLoop::start(bed)?;
+        bed.route_to(subject::DEVICE)?;
+        let peer_row = measure(bed, "bare loop", load, peer.process())?;
+        ratios.extend(ratio(row.cpu_us_each, peer_row.cpu_us_each));
+        own.push(row);
+        bare.push(peer_row);
+    }
+    let cost = |row: &Tunnelled| row.cpu_us_each.unwrap_or(f64::MAX);
+    let own = median(own, cost).context("there is no round")?;
+    let bare = median(bare, cost).context("there is no round")?;
+    Ok([own, Tunnelled { platform_ratio: median(ratios, |ratio| *ratio), ..bare }])
+}
+
+/// The one in the middle; of an even number the greater one.
+fn median<T>(mut all: Vec<T>, key: impl Fn(&T) -> f64) -> Option<T> {
+    all.sort_by(|one, other| key(one).total_cmp(&key(other)));
+    let middle = all.len() / 2;
+    all.into_iter().nth(middle)
 }
 
 /// Raises, moves and removes tunnels while nothing else happens. Memory is that of the first time, processor time that of all.
@@ -146,31 +178,8 @@ fn changes(plane: &mut Plane, count: u32) -> anyhow::Result<TunnelChanges> {
     })
 }
 
-fn measure_all(
-    bed: &Bed,
-    subject: &'static str,
-    tunnels: u32,
-    options: &Options,
-    process: Process,
-    rows: &mut Vec<Tunnelled>,
-) -> anyhow::Result<()> {
-    for &rate in &options.rates {
-        for direction in [Direction::In, Direction::Out, Direction::Both] {
-            rows.push(measure(bed, subject, tunnels, rate, direction, options.seconds, process)?);
-        }
-    }
-    Ok(())
-}
-
-fn measure(
-    bed: &Bed,
-    subject: &'static str,
-    tunnels: u32,
-    rate: u32,
-    direction: Direction,
-    seconds: u16,
-    process: Process,
-) -> anyhow::Result<Tunnelled> {
+fn measure(bed: &Bed, subject: &'static str, load: Load, process: Process) -> anyhow::Result<Tunnelled> {
+    let Load { tunnels, rate, direction, seconds } = load;
     // The first packets find neighbours and warm caches.
     bed.send(direction, tunnels, 10_000, Duration::from_millis(300))?;
     bed.settle(direction)?;
