@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use node::explain::Fact;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{RAck, Reason};
 use sip_core::wire::{Message, Method, Name, StatusCode};
@@ -210,12 +211,16 @@ impl Bridge {
         client: ClientId,
         failure: Failure,
     ) -> Option<Step> {
-        let gone = |words: &str| ControlFlow::Break(Cause::ours(words, Reason::sip(408, "Request Timeout")));
+        let gone = |side: Side, words: &str| {
+            let cause = Cause::ours(words, Reason::sip(408, "Request Timeout"));
+            ControlFlow::Break(cause.on(side, Fact::NoResponse))
+        };
         if let Some(exchange) = self.exchange.take_if(|exchange| exchange.client() == Some(client)) {
-            let early = !self.leg(exchange.to).is_up();
+            let to = exchange.to;
+            let early = !self.leg(to).is_up();
             warn!(call = cx.id, side = ?exchange.to, ?failure, "no response to an offer");
             self.finish(cx, exchange, StatusCode::REQUEST_TIMEOUT, &[]);
-            return Some(if early { ON } else { gone("no response in the dialog") });
+            return Some(if early { ON } else { gone(to, "no response in the dialog") });
         }
         if let Some(at) = self.relayed.iter().position(|relayed| relayed.client == client) {
             let relayed = self.relayed.swap_remove(at);
@@ -225,7 +230,7 @@ impl Bridge {
         let at = self.refreshing.iter().position(|refreshing| refreshing.client == client)?;
         let refreshing = self.refreshing.swap_remove(at);
         warn!(call = cx.id, side = ?refreshing.side, ?failure, "no response to a session refresh");
-        Some(gone("no response to a session refresh"))
+        Some(gone(refreshing.side, "no response to a session refresh"))
     }
 
     /// Whether a 2xx that comes again must wait: its ACK comes with an answer that the other side still owes.
@@ -253,20 +258,20 @@ impl Bridge {
                 match due {
                     leg::Due::NoAck => {
                         warn!(call = cx.id, ?side, "no ACK came");
-                        return ControlFlow::Break(Cause::ours("no ACK", Reason::sip(408, "No ACK")));
+                        let cause = Cause::ours("no ACK", Reason::sip(408, "No ACK"));
+                        return ControlFlow::Break(cause.on(side, Fact::NoAck));
                     }
                     leg::Due::NoPrack => {
                         warn!(call = cx.id, ?side, "no PRACK came");
-                        return ControlFlow::Break(Cause::ours("no PRACK", Reason::sip(504, "No PRACK")));
+                        let cause = Cause::ours("no PRACK", Reason::sip(504, "No PRACK"));
+                        return ControlFlow::Break(cause.on(side, Fact::NoPrack));
                     }
                     leg::Due::Refresh => self.refresh(cx, side),
                     leg::Due::Expired => {
                         warn!(call = cx.id, ?side, "the session was not refreshed");
                         let reason = Reason::sip(408, "Session expired");
-                        return ControlFlow::Break(Cause::ours(
-                            "session expired: nobody refreshed it",
-                            reason,
-                        ));
+                        let cause = Cause::ours("session expired: nobody refreshed it", reason);
+                        return ControlFlow::Break(cause.on(side, Fact::SessionExpired));
                     }
                 }
             }

@@ -61,7 +61,7 @@ impl Bridge {
         }
         match status {
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT => {
-                return ControlFlow::Break(Cause::lost(status));
+                return ControlFlow::Break(Cause::lost(side, status));
             }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 leg.peer.refused_update();

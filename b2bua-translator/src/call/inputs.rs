@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use node::explain::Fact;
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::Reason;
@@ -151,6 +152,7 @@ impl Call {
             }
             Alarm::Limit => {
                 if matches!(self.state, State::Up(_)) {
+                    self.note(None, Fact::CallLimit(env.settings.call_limit.as_secs()));
                     self.end(env, Cause::ours("longest duration reached", Reason::q850(102, "Call limit")));
                 }
             }
@@ -193,7 +195,8 @@ impl Call {
                 if matches!(self.state, State::Up(_)) {
                     warn!(call = %self.id, ?side, "media is silent");
                     // Q.850 cause 102: recovery on timer expiry.
-                    self.end(env, Cause::ours("media time-out", Reason::q850(102, "Media time-out")));
+                    let cause = Cause::ours("media time-out", Reason::q850(102, "Media time-out"));
+                    self.end(env, cause.on(side, Fact::MediaSilent));
                 }
             }
             Answer::Saved(saved) => {
@@ -204,7 +207,8 @@ impl Call {
                     self.state = State::Closing(Closing::Legs);
                 }
             }
-            Answer::Updated | Answer::WatchEnded => {}
+            // Names are not asked for by calls.
+            Answer::Updated | Answer::WatchEnded | Answer::Located(_) => {}
         }
         self.proceed(env);
     }
@@ -256,9 +260,12 @@ impl Call {
                 self.ending.push(leg);
             }
         }
-        let ControlFlow::Break(cause) = step else { return };
+        let ControlFlow::Break(mut cause) = step else { return };
         match self.state {
             State::Setup(_) => {
+                if let Some((side, fact)) = cause.fact.take() {
+                    self.note(side, fact);
+                }
                 let status = failure::status_in(&cause.reasons).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
                 self.refuse_with(env, status, EndedBy::Platform, &cause.words, cause.reasons);
             }

@@ -18,6 +18,7 @@ mod incoming;
 mod inputs;
 mod setup;
 mod state;
+mod story;
 mod transfer;
 
 pub(crate) use self::incoming::Incoming;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use metrics::counter;
+use node::explain::{Fact, Miss};
 use schema::{CallResult, EndedBy, Gateway};
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
@@ -12,6 +13,7 @@ use sip_core::wire::{Message, StatusCode};
 use tracing::{debug, error, info};
 
 use super::state::{Call, Phase, Setup, State};
+use super::story::said;
 use crate::body::{can_relay, trouble_with};
 use crate::bridge::Context;
 use crate::cause::Cause;
@@ -35,6 +37,7 @@ impl Call {
         };
         if let Err(error) = setup.caller.take_invite(offered) {
             debug!(call = %self.id, %error, "the INVITE makes no dialog");
+            self.note(Some(Side::Caller), Fact::Malformed(error.to_string()));
             return self.refuse(env, StatusCode::BAD_REQUEST, &error.to_string());
         }
         if let Some(draft) = &self.draft {
@@ -49,16 +52,21 @@ impl Call {
             );
         }
         if !readable {
+            self.note(Some(Side::Caller), Fact::Unreadable);
             return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "SDP that cannot be read");
         }
         if let Some(status) = setup.offer.as_ref().and_then(trouble_with) {
-            let words = match status {
-                StatusCode::PRECONDITION_FAILURE => "preconditions that we cannot meet",
-                _ => "no media that can be relayed",
+            let (words, fact) = match status {
+                StatusCode::PRECONDITION_FAILURE => {
+                    ("preconditions that we cannot meet", Fact::Preconditions)
+                }
+                _ => ("no media that can be relayed", Fact::NoRelayableMedia),
             };
+            self.note(Some(Side::Caller), fact);
             return self.refuse(env, status, words);
         }
         if setup.candidates.is_empty() {
+            self.note_no_route(env);
             return self.refuse(env, StatusCode::NOT_FOUND, "no route");
         }
         env.alarm_in(self.key, Alarm::Ring, env.settings.ring_limit);
@@ -78,6 +86,7 @@ impl Call {
     pub(super) fn no_ports(&mut self, env: &mut Env, reason: &str) {
         error!(call = %self.id, reason, "no media ports: the call is refused");
         counter!("centrex6_translator_media_refused_total").increment(1);
+        self.note(None, Fact::NoPorts(reason.to_owned()));
         self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "no media ports");
     }
 
@@ -88,12 +97,14 @@ impl Call {
         let gateway = attempt.candidate.gateway;
         env.gateway_failed(gateway);
         env.abandon(attempt.client, &[]);
+        self.note_miss(None, Miss::Silent(env.settings.connect_limit.as_secs()));
         self.fail_over(env, gateway, "no reply");
     }
 
     /// Nobody answers.
     pub(super) fn rings_too_long(&mut self, env: &mut Env) {
         if matches!(self.state, State::Setup(_)) {
+            self.note(Some(Side::Callee), Fact::RangTooLong(env.settings.ring_limit.as_secs()));
             // Q.850 cause 19: no answer from user.
             self.refuse_with(
                 env,
@@ -111,7 +122,10 @@ impl Call {
         let (server, request) = (setup.server, setup.request.clone());
         self.reject(env, server, &request, StatusCode::REQUEST_TERMINATED, &[]);
         let words = "cancelled by the caller".to_owned();
-        self.end(env, Cause { result: CallResult::Cancelled, by: EndedBy::Caller, words, reasons });
+        self.end(
+            env,
+            Cause { result: CallResult::Cancelled, by: EndedBy::Caller, words, reasons, fact: None },
+        );
     }
 
     /// Whether a server transaction is the one of the caller's unanswered INVITE.
@@ -121,11 +135,14 @@ impl Call {
 
     /// The INVITE to the current candidate failed without a response; false when it is another request.
     pub(super) fn setup_failed(&mut self, env: &mut Env, client: ClientId, failure: Failure) -> bool {
-        let State::Setup(setup) = &mut self.state else { return false };
+        let State::Setup(setup) = &self.state else { return false };
         let Some(attempt) = setup.attempt().filter(|attempt| attempt.client == client) else { return false };
         let (gateway, ringing) = (attempt.candidate.gateway, attempt.ringing);
+        self.note_failure(env, failure);
+        let State::Setup(setup) = &mut self.state else { return false };
         setup.phase = Phase::Choosing;
         if ringing {
+            self.note(Some(Side::Callee), Fact::FellSilent);
             self.refuse(env, StatusCode::REQUEST_TIMEOUT, "the gateway fell silent");
             return true;
         }
@@ -156,6 +173,7 @@ impl Call {
         let gateway = attempt.candidate.gateway;
         if status.is_provisional() {
             attempt.ringing = true;
+            self.note_ringing();
             env.gateway_answered(gateway);
             self.progress(env, response, status, flow);
         } else if status.is_success() {
@@ -196,6 +214,7 @@ impl Call {
         let State::Setup(setup) = &mut self.state else { return };
         let Some(at) = setup.fork_of(env, response, flow) else {
             debug!(call = %self.id, "the answer makes no dialog");
+            self.note(Some(Side::Callee), Fact::BadAnswer("its answer makes no dialog"));
             return self.refuse(env, StatusCode::BAD_GATEWAY, "the answer makes no dialog");
         };
         let mut fork = setup.forks.swap_remove(at);
@@ -206,6 +225,7 @@ impl Call {
             fork.callee.hang_up(env, &[Reason::sip(status.code(), words)]);
             let legs = fork.close(&mut Context { env, media: &mut self.media, id: &self.id });
             self.ending.extend(legs.into_iter().filter(|leg| leg.side == Side::Callee));
+            self.note(Some(Side::Callee), Fact::BadAnswer(words));
             return self.refuse(env, status, words);
         }
         // Other early dialogs end with the INVITE; should they answer too, they are hung up.
@@ -251,10 +271,12 @@ impl Call {
                 if status == StatusCode::REQUEST_TIMEOUT {
                     env.gateway_failed(gateway);
                 }
+                self.note_miss(None, Miss::Said(said(response, status, &reasons)));
                 self.fail_over(env, gateway, status.reason());
             }
             Verdict::Final(last) => {
                 env.gateway_answered(gateway);
+                self.note(Some(Side::Callee), Fact::Said(said(response, status, &reasons)));
                 let words = format!("{status} {}", response.reason());
                 self.refuse_with(env, last, EndedBy::Callee, &words, reasons);
             }
@@ -278,6 +300,8 @@ impl Call {
             let State::Setup(setup) = &mut self.state else { return };
             let Some(candidate) = setup.candidates.pop_front() else {
                 let last = setup.last;
+                let tried = self.tried();
+                self.note(None, tried);
                 return self.refuse(env, last, "no gateway takes the call");
             };
             if let Some((trunk, _)) = &candidate.trunk {
@@ -285,6 +309,7 @@ impl Call {
                 self.permit = env.trunks.admit(trunk);
                 if self.permit.is_none() {
                     debug!(call = %self.id, trunk = %trunk.name, "trunk is full");
+                    self.note_full(env, &candidate);
                     continue;
                 }
                 self.media.set_trunk(Side::Callee, trunk);
@@ -295,6 +320,7 @@ impl Call {
             if setup.offer.as_ref().is_some_and(|offer| !can_relay(&self.media.allowed(offer))) {
                 debug!(call = %self.id, gateway = %candidate.gateway, "nothing that is offered may pass to or from the trunk");
                 setup.last = StatusCode::NOT_ACCEPTABLE_HERE;
+                self.note_codecs(env, &candidate);
                 continue;
             }
             let (caller, callee) = (setup.caller.face.media, candidate.face.media);

@@ -17,6 +17,8 @@ use crate::record::Draft;
 use crate::sdp::Sdp;
 use crate::trunks::{Candidate, Permit};
 
+use super::story::Story;
+
 /// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -27,6 +29,8 @@ pub(crate) struct Call {
     pub(super) media: Media,
     /// `None` once it is with the world.
     pub(super) draft: Option<Draft>,
+    /// For the record's explanation.
+    pub(super) story: Story,
     pub(super) party: Party,
     /// Who is called, in E.164 form where it has one.
     pub(super) number: String,

@@ -343,10 +343,11 @@ fn compose(env: &mut Env, leg: &Leg, refer: &Message, way: &Way, replaces: Optio
 
 /// The trunk's gateway that the call is with, or its first one where the call came from somewhere else.
 fn gateway_of(env: &Env, trunk: &Trunk, known: Flow) -> Option<Flow> {
-    let gateway =
-        trunk.gateways.iter().find(|gateway| gateway.address == known.remote).or(trunk.gateways.first())?;
+    let gateways = env.trunks.gateways_of(trunk);
+    let known = gateways.iter().find(|(gateway, _)| gateway.address == known.remote);
+    let (gateway, host) = known.or(gateways.first())?.clone();
     let face = env.settings.outside(gateway.address.ip())?;
-    Some(Candidate { trunk: None, gateway: *gateway, face, number: None }.flow())
+    Some(Candidate { trunk: None, gateway, host, face, number: None }.flow())
 }
 
 /// A header in a URI, with its escapes undone (RFC 3261 §19.1.1).

@@ -7,6 +7,7 @@ mod early;
 mod failover;
 mod hangup;
 mod limits;
+mod named_gateways;
 mod offers;
 mod random;
 mod reliable;
