@@ -326,7 +326,7 @@ fn raise_after(kind: AlarmKind, grace: Duration) -> Duration {
         }
         AlarmKind::IadUnreachable => grace / 2,
         // A phone that restarts takes a minute.
-        AlarmKind::PhonesMissing => grace * 2,
+        AlarmKind::PhonesMissing => grace * 3,
         _ => grace,
     }
 }

@@ -17,6 +17,8 @@ mod ledger;
 mod picture;
 mod schedule;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod site;
 mod status;
 mod target;

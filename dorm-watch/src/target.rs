@@ -11,6 +11,8 @@ pub(crate) struct Target {
     pub(crate) health: Health,
     /// Questions in a row without an answer.
     pub(crate) failures: u32,
+    /// Times in a row that it was found mute.
+    pub(crate) mute_times: u32,
     pub(crate) in_flight: bool,
     pub(crate) answered_at: Option<Instant>,
     /// Whether it has ever answered, also before the watch started.
@@ -52,6 +54,7 @@ impl Target {
             role,
             health: Health::Unknown,
             failures: 0,
+            mute_times: 0,
             in_flight: false,
             answered_at: None,
             seen: false,
@@ -63,6 +66,7 @@ impl Target {
     pub(crate) fn answered(&mut self, now: Instant, method: Method) {
         self.health = Health::Answering;
         self.failures = 0;
+        self.mute_times = 0;
         self.answered_at = Some(now);
         self.seen = true;
         self.prefers = Some(method);

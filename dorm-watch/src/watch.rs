@@ -42,7 +42,6 @@ pub struct Watch {
     /// Sites to judge again.
     changed: BTreeSet<SiteId>,
     places_changed: bool,
-    started: bool,
     counts: Counts,
     wake: Option<Instant>,
     out: VecDeque<Output>,
@@ -72,7 +71,6 @@ impl Watch {
             accounts: Accounts::default(),
             changed: BTreeSet::new(),
             places_changed: false,
-            started: false,
             counts: Counts::default(),
             wake: None,
             out: VecDeque::new(),
@@ -147,9 +145,10 @@ impl Watch {
         let suspicious = self.places.update(now_ms, sites.iter());
         let first_within = self.first_within(&sites);
         self.leave_sites(now, now_ms, &sites);
-        for picture in &sites {
-            let places = self.places.of_site(picture.id);
-            let site = self.sites.entry(picture.id).or_insert_with(|| Site::new(picture));
+        for picture in sites {
+            let id = picture.id;
+            let places = self.places.of_site(id);
+            let site = self.sites.entry(id).or_insert_with(|| Site::new(&picture));
             let desk = &mut Desk {
                 now,
                 settings: &self.settings,
@@ -157,19 +156,17 @@ impl Watch {
                 random: &mut self.random,
                 first_within,
             };
-            if site.update(desk, picture, &places) {
-                self.changed.insert(picture.id);
+            // A report becomes old without a change.
+            if site.update(desk, picture, &places) || site.has_report() {
+                self.changed.insert(id);
             }
         }
         for (id, address) in suspicious {
             self.with_site(now, id, |site, desk| site.ask_soon(desk, address));
         }
-        // A report that has become old, a lease that has changed: cheap enough to look at everywhere.
-        self.changed.extend(self.sites.keys());
         self.places_changed = true;
         let found = self.accounts.update(now_ms, self.sites.values().map(Site::picture));
         self.ledger.report(now, now_ms, Scope::Accounts, found, &[]);
-        self.started = true;
     }
 
     /// Alarms that were open before we started tell what lived then.
@@ -214,8 +211,10 @@ impl Watch {
             Method::Options => self.counts.options_answered += 1,
             Method::Echo => self.counts.echo_answered += 1,
         }
-        self.with_site(now, id, |site, desk| site.answered(desk, address, method));
-        self.changed.insert(id);
+        let news = self.with_site(now, id, |site, desk| site.answered(desk, address, method));
+        if news == Some(true) {
+            self.changed.insert(id);
+        }
         self.places_changed |= self.places.cares_for(address);
     }
 

@@ -105,10 +105,10 @@ fn phones(site: &Site, now_ms: i64) -> Option<Finding> {
 }
 
 fn phones_missing(site: &Site) -> Option<Finding> {
-    let (picture, census) = (site.picture(), site.census());
-    if census.mute.is_empty() {
+    if !site.misses_phones() {
         return None;
     }
+    let (picture, census) = (site.picture(), site.census());
     let expected = census.mute.len() + census.answering;
     let cause = format!(
         "At site {} ({}) {}, of {expected} that have lived: {}.",

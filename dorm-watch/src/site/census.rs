@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Site, Way};
 use crate::picture::PhonePicture;
-use crate::target::{Health, Role};
+use crate::target::{Health, Role, Target};
 
 /// How a site is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -79,10 +79,14 @@ impl Site {
 
     /// Whether some phone that should live has not been judged.
     pub(crate) fn is_judging(&self) -> bool {
+        let undecided = |target: &Target| matches!(target.health, Health::Unknown | Health::Suspected);
+        if !self.targets.values().any(undecided) {
+            return false;
+        }
         let mut phones = self.picture.phones.iter().filter(|phone| self.is_expected(phone));
         phones.any(|phone| {
             let target = phone.address.and_then(|address| self.targets.get(&address));
-            target.is_some_and(|target| matches!(target.health, Health::Unknown | Health::Suspected))
+            target.is_some_and(undecided)
         })
     }
 
@@ -93,7 +97,7 @@ impl Site {
             Way::Cut { .. } if self.ever_seen() || self.has_tunnel() => SiteState::IadUnreachable,
             Way::Cut { .. } => SiteState::NotSeen,
             Way::Doubt { .. } => self.state,
-            Way::Proved | Way::Unknown if !self.census().mute.is_empty() => SiteState::PhonesMissing,
+            Way::Proved | Way::Unknown if self.misses_phones() => SiteState::PhonesMissing,
             Way::Proved => SiteState::Up,
             // After a tunnel came up, until something answers.
             Way::Unknown if self.state == SiteState::TunnelDown => self.state,
@@ -104,6 +108,12 @@ impl Site {
 
     pub(crate) fn state(&self) -> SiteState {
         self.state
+    }
+
+    /// Whether a phone that has lived does not answer.
+    pub(crate) fn misses_phones(&self) -> bool {
+        // The first look costs little, and at most sites it is enough.
+        self.targets.values().any(|target| target.health == Health::Mute) && !self.census().mute.is_empty()
     }
 
     /// The addresses of the phones that should live.

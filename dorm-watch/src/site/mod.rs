@@ -41,6 +41,7 @@ pub(crate) struct Desk<'a> {
 #[derive(Debug)]
 pub(crate) struct Site {
     picture: SitePicture,
+    places: BTreeSet<SocketAddrV6>,
     targets: BTreeMap<SocketAddrV6, Target>,
     way: Way,
     /// When anything at the site answered last.
@@ -69,6 +70,7 @@ impl Site {
                 tunnel: None,
                 ..picture.clone()
             },
+            places: BTreeSet::new(),
             targets: BTreeMap::new(),
             way: Way::Unknown,
             last_answer: None,
@@ -99,9 +101,16 @@ impl Site {
     }
 
     pub(crate) fn table_fault(&self, now_ms: i64) -> Option<Evidence> {
-        let mute = self.census().mute.len();
-        let reported = neighbours::reported(self.picture.table, self.fresh_report(now_ms), mute);
+        let reported = self.fresh_report(now_ms).and_then(|report| {
+            neighbours::reported(self.picture.table, Some(report), self.census().mute.len())
+        });
         reported.or(self.table_fault)
+    }
+
+    /// Whether the IAD has ever reported.
+    pub(crate) fn has_report(&self) -> bool {
+        let lease = self.picture.tunnel.as_ref().and_then(|tunnel| tunnel.lease.as_ref());
+        lease.is_some_and(|lease| lease.report.is_some())
     }
 
     /// An IAD's report that is not too old to mean something.
@@ -122,26 +131,28 @@ impl Site {
         changed
     }
 
-    /// Takes what there is now; `places` are addresses to ask besides. Says whether anything is other than before.
+    /// Takes what there is now; `places` are addresses to ask besides. Says whether anything changed.
     pub(crate) fn update(
         &mut self,
         desk: &mut Desk<'_>,
-        picture: &SitePicture,
+        picture: SitePicture,
         places: &BTreeSet<SocketAddrV6>,
     ) -> bool {
-        let old = std::mem::replace(&mut self.picture, picture.clone());
+        if picture == self.picture && *places == self.places {
+            return false;
+        }
+        let old = std::mem::replace(&mut self.picture, picture);
+        self.places.clone_from(places);
         let wanted = self.wanted(places, desk.settings);
         let gone: Vec<SocketAddrV6> =
             self.targets.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in &gone {
             self.remove(desk, *address);
         }
-        let mut changed = !gone.is_empty() || old != self.picture;
         for (address, role) in wanted {
             match self.targets.get_mut(&address) {
                 Some(target) => target.role = role,
                 None => {
-                    changed = true;
                     self.targets.insert(address, Target::new(role));
                     self.welcome(desk, address);
                 }
@@ -150,7 +161,7 @@ impl Site {
         self.recall();
         self.tunnel_changed(desk, &old);
         self.look_at_registrations(desk, &old);
-        changed
+        true
     }
 
     /// Forgets the site's times.
@@ -191,15 +202,19 @@ impl Site {
         Some(methods)
     }
 
-    /// An answer came.
-    pub(crate) fn answered(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6, method: Method) {
-        let Some(target) = self.targets.get_mut(&address) else { return };
+    /// An answer came; says whether it tells anything new.
+    pub(crate) fn answered(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6, method: Method) -> bool {
+        let Some(target) = self.targets.get_mut(&address) else { return false };
+        let news = target.health != Health::Answering || self.way != Way::Proved || self.survey.is_some();
         let was_in_flight = std::mem::take(&mut target.in_flight);
         let first = target.answered_at.is_none();
         target.answered(desk.now, method);
         let role = target.role;
         match role {
-            Role::Place => return self.plan(desk, address, desk.settings.phone_every, Urgency::Routine),
+            Role::Place => {
+                self.plan(desk, address, desk.settings.phone_every, Urgency::Routine);
+                return news;
+            }
             Role::Iad => self.survey.iter_mut().for_each(|survey| survey.note_iad(true)),
             Role::Phone { .. } => self.in_flight -= usize::from(was_in_flight),
         }
@@ -223,6 +238,7 @@ impl Site {
                 self.plan(desk, address, after, Urgency::Routine);
             }
         }
+        news
     }
 
     /// No answer came to what was asked at `asked_at`.
@@ -282,14 +298,17 @@ impl Site {
         if !last_try || !proved {
             return self.plan(desk, address, desk.settings.retry_every, Urgency::Urgent);
         }
-        if let Some(target) = self.targets.get_mut(&address) {
-            target.health = Health::Mute;
-            target.failures = 0;
-        }
+        let Some(target) = self.targets.get_mut(&address) else { return };
+        target.health = Health::Mute;
+        target.failures = 0;
+        target.mute_times = target.mute_times.saturating_add(1);
+        let mute_times = target.mute_times;
         match self.survey.as_ref().is_some_and(|survey| survey.has(address)) {
             true => self.verdict(desk, address, false),
             false => {
-                let after = jitter(desk.random, desk.settings.phone_every);
+                // Soon again at first: a phone that restarts is back before it counts as missing.
+                let every = desk.settings.grace * 2_u32.saturating_pow(mute_times.min(16) - 1);
+                let after = jitter(desk.random, every.min(desk.settings.phone_every));
                 self.plan(desk, address, after, Urgency::Routine);
                 self.begin_survey(desk);
             }

@@ -166,8 +166,9 @@ impl Site {
             (false, true) => {
                 self.way = Way::Down { since: desk.now };
                 self.stop_asking(desk);
+                // The broker may be wrong: an answer says so before there is an alarm.
                 if let Some(iad) = self.iad() {
-                    self.plan(desk, iad, desk.settings.iad_every, Urgency::Routine);
+                    self.plan(desk, iad, desk.settings.answer_within * 3, Urgency::Routine);
                 }
             }
             (true, false) if matches!(self.way, Way::Down { .. }) => {
