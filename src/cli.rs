@@ -9,7 +9,7 @@ use node::config::{self, Config, ConfigErrors};
 
 use crate::operation::{Operation, Reply};
 use crate::platform::{self, Platform};
-use crate::{admin, demo};
+use crate::{admin, demo, iad};
 
 /// IPv6 SIP IP-Centrex platform with an IPv6/IPv4 translator.
 #[derive(Parser)]
@@ -40,6 +40,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Be the IAD of a dorm: log in to the tunnel broker, raise the tunnel, advertise the prefix to the phones
+    Iad(iad::IadArgs),
     #[command(flatten)]
     Operation(Operation),
 }
@@ -109,6 +111,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Run => Ok(run(&load(config.as_deref())?)?),
         Command::Demo(args) => Ok(demo::run(&args, json)?),
+        Command::Iad(args) => Ok(iad::run(args, config.as_deref(), json)?),
         Command::Operation(operation) => Ok(operate(operation, &load(config.as_deref())?, json)?),
     }
 }
@@ -143,8 +146,7 @@ fn operate(mut operation: Operation, config: &Config, json: bool) -> anyhow::Res
 }
 
 fn read_password(operation: &mut Operation) -> Result<(), anyhow::Error> {
-    let Operation::Line(line) = operation else { return Ok(()) };
-    let Some(password) = line.wanted_password() else { return Ok(()) };
+    let Some(password) = operation.wanted_password() else { return Ok(()) };
     if std::io::stdin().is_terminal() {
         eprintln!("Type the password, then Enter:");
     }
@@ -171,9 +173,9 @@ fn print_reply(reply: &Reply, json: bool) -> Result<(), anyhow::Error> {
 
 const FAILED: u8 = 1;
 /// As sysexits.h: EX_USAGE.
-const USAGE: u8 = 64;
+pub(crate) const USAGE: u8 = 64;
 /// As sysexits.h: EX_CONFIG.
-const CONFIG: u8 = 78;
+pub(crate) const CONFIG: u8 = 78;
 
 #[cfg(test)]
 mod tests {

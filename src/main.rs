@@ -3,6 +3,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod iad;
 mod operation;
 mod platform;
 

@@ -113,6 +113,7 @@ impl Call {
             trunk: None,
             status: None,
             media: Vec::new(),
+            call_ids: incoming.request.call_id().map(str::to_owned).into_iter().collect(),
             ending: None,
         };
         env.own_server(incoming.server, key);

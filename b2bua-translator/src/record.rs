@@ -18,6 +18,8 @@ pub(crate) struct Draft {
     pub(crate) status: Option<u16>,
     /// Statistics, one entry a media session that the call had.
     pub(crate) media: Vec<serde_json::Value>,
+    /// The Call-IDs of its legs, the caller's first.
+    pub(crate) call_ids: Vec<String>,
     /// How it ended, once it has.
     pub(crate) ending: Option<Ending>,
 }
@@ -59,11 +61,22 @@ impl Draft {
             reason: clean(&reason),
             ended_by,
             media,
+            call_ids: self.call_ids.iter().take(MOST_LEGS).map(|id| bounded(id, MOST_CALL_ID)).collect(),
+            explanation: String::new(),
         }
     }
 }
 
+/// More legs than a call has on its way through every gateway of every trunk.
+const MOST_LEGS: usize = 64;
+/// Longer Call-IDs are cut: the store takes no more.
+const MOST_CALL_ID: usize = 256;
+
 /// The store refuses control characters and long texts; parties choose these texts.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
+    bounded(text, 128)
+}
+
+fn bounded(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }

@@ -351,6 +351,9 @@ impl Call {
         let call_id = env.ids.call_id();
         let mut leg = Leg::new(env, self.key, Side::Callee, candidate.face, candidate.flow(), call_id);
         self.ends.push(leg.end());
+        if let Some(draft) = &mut self.draft {
+            draft.call_ids.push(leg.call_id.clone());
+        }
         self.media.publish(env, false);
         let body =
             setup.offer.as_ref().map(|offer| self.media.translate(offer, Side::Callee, &mut leg.origin));

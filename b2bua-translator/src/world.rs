@@ -230,6 +230,8 @@ mod tests {
             reason: String::new(),
             ended_by: None,
             media: statistics,
+            call_ids: vec!["a".into()],
+            explanation: String::new(),
         };
         let saved = ask(&world, Question::SaveRecord(Box::new(record.clone()))).await;
         assert!(matches!(saved, Answer::Saved(Ok(()))), "{saved:?}");

@@ -46,6 +46,11 @@ fn sites_get_their_prefix_from_the_pool() {
     assert_eq!(said(&["site", "remove", "802"]).0, Some(0));
     assert!(site("805", &["--region", "Kanto"]).1.contains("with 2001:db8:3::/48"));
     assert!(site("806", &["--region", "Kansai"]).1.contains("with 2001:db8:8000::/48"));
+    // Nobody gets by hand what another site has or had until lately.
+    let (code, text) = site("807", &["--prefix", "2001:db8:1:42::/64"]);
+    assert!(code == Some(1) && text.contains("which site 3 had and which rests until 2"), "{text}");
+    let (code, text) = site("807", &["--prefix", "2001:db8:2:42::/64"]);
+    assert!(code == Some(1) && text.contains("2001:db8:2::/48, which another site has"), "{text}");
     node.cli(&[
         "device",
         "add",
@@ -71,6 +76,16 @@ fn sites_get_their_prefix_from_the_pool() {
     }
     assert_eq!(node.cli(&["prefix", "tree"])["pool"]["children"][0]["title"], "Kanto");
     assert_eq!(node.cli(&["region", "list"])[1]["sites"], 2);
+    // A region without sites gives its blocks back, and what rests there rests on.
+    let (code, text) = said(&["region", "remove", "Kansai"]);
+    assert!(code == Some(1) && text.contains("region Kansai still has 1 site: remove them first"), "{text}");
+    assert_eq!(said(&["site", "remove", "806"]).0, Some(0));
+    assert_eq!(said(&["region", "remove", "Kansai"]).1, "removed region Kansai\n");
+    assert!(said(&["region", "remove", "Kansai"]).1.contains("there is no region \"Kansai\""));
+    let (code, text) = site("807", &["--prefix", "2001:db8:8000::/48"]);
+    assert!(code == Some(1) && text.contains("which site"), "{text}");
+    said(&["region", "add", "Kansai"]);
+    assert!(site("806", &["--region", "Kansai"]).1.contains("with 2001:db8:8001::/48"));
     // The pool widens, and does not leave its sites behind.
     assert_eq!(said(&["pool", "set", "2001:db8::1/31"]).0, Some(1), "bits after the prefix");
     assert_eq!(said(&["pool", "set", "2001:db9::/32"]).0, Some(1));
@@ -186,6 +201,63 @@ fn a_router_that_is_too_small_is_named_when_the_site_is_designed() {
     let output = node.say(&words);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("is not at site 801"));
+    // The phone that is one too many is told of, as device and as line.
+    let small = node.add_site(3);
+    let add = |mac: &str, more: &[&str]| {
+        node.cli(&[&["device", "add", "--site", &small, "--model", "T31P", "--mac", mac][..], more].concat())
+    };
+    add("00:1a:2b:00:03:ff", &["--neighbours", "4"]);
+    assert!(add("00:1a:2b:00:03:01", &[])["warning"].is_null());
+    assert!(add("00:1a:2b:00:03:02", &[])["warning"].is_null());
+    assert!(add("00:1a:2b:00:03:03", &[])["warning"].as_str().unwrap().contains("3 phones need 6 entries"));
+    for extension in ["301", "302", "303"] {
+        node.add_line(&small, extension);
+    }
+    let line = node.cli(&["line", "add", "--site", &small, "--extension", "304"]);
+    assert!(line["warning"].as_str().unwrap().contains("4 phones need 8 entries"), "{line}");
+    let set = node.cli(&["device", "set", "00:1a:2b:00:03:ff", "--neighbours", "8"]);
+    assert!(set["warning"].is_null() && set["neighbours"] == 8, "{set}");
     node.cli(&["device", "remove", "001a2b0000ff"]);
     assert!(node.cli(&["site", "show", &domain])["warning"].is_null());
+}
+
+#[test]
+fn a_device_changes_in_the_fields_that_are_named() {
+    let node = Node::start();
+    let words =
+        ["--name", "Ume", "--code", "801", "--domain", "s01.example.net", "--prefix", "2001:db8:1::/48"];
+    node.cli(&[&["site", "add"][..], &words].concat());
+    let line = node.add_line("s01.example.net", "101").auth_user;
+    let mac = "00:1a:2b:00:00:01";
+    node.cli(&["device", "add", "--site", "801", "--mac", mac, "--model", "T31P", "--vlan", "24"]);
+    let set = |more: &[&str]| node.cli(&[&["device", "set", mac][..], more].concat());
+    let device = set(&["--vlan", "25", "--line", &line]);
+    assert_eq!(
+        (&device["model"], &device["vlan"], &device["auth_user"]),
+        (&"T31P".into(), &25.into(), &line.into())
+    );
+    assert_eq!(device["predicted"], "2001:db8:1:19:21a:2bff:fe00:1");
+    let device = set(&["--addressing", "static", "--address", "2001:db8:1:19::7", "--model", "T33G"]);
+    assert_eq!((&device["predicted"], &device["model"]), (&"2001:db8:1:19::7".into(), &"T33G".into()));
+    let device = set(&["--address", "2001:db8:1:19::8"]);
+    assert_eq!(device["predicted"], "2001:db8:1:19::8");
+    let device = set(&["--addressing", "slaac", "--no-line"]);
+    assert!(device["static_address"].is_null() && device["auth_user"].is_null(), "{device}");
+    assert_eq!(node.cli(&["device", "list"]).as_array().unwrap().len(), 1);
+    let text = String::from_utf8(node.say(&["device", "set", mac, "--vlan", "24"]).stdout).unwrap();
+    assert_eq!(
+        text,
+        "changed device 00:1a:2b:00:00:01 at site Ume, expected at 2001:db8:1:18:21a:2bff:fe00:1\n"
+    );
+    for (wrong, code) in [
+        (&[][..], 64),
+        (&["--line", "x", "--no-line"], 64),
+        (&["--address", "2001:db8:1::9"], 1),
+        (&["--vlan", "4095"], 1),
+        (&["--line", "nobody"], 1),
+    ] {
+        let output = node.say(&[&["device", "set", mac][..], wrong].concat());
+        assert_eq!(output.status.code(), Some(code), "{wrong:?}");
+    }
+    assert_eq!(node.say(&["device", "set", "00:1a:2b:00:00:02", "--vlan", "1"]).status.code(), Some(1));
 }

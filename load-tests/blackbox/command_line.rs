@@ -145,12 +145,14 @@ fn every_listing_is_there_for_people_and_for_programs() {
     let [line] = node.add_lines(["101"]);
     node.add_number("+81355550101", &line);
     node.add_trunk("carrier", &["127.0.0.1:9".parse().unwrap()]);
+    node.cli(&["account", "add", "--site", &line.domain]);
     for (noun, heading, cell) in [
         ("site", "DOMAIN", "s01.example.net"),
         ("line", "ADDRESS", "sip:101@s01.example.net"),
         ("number", "NUMBER", "+81355550101"),
         ("trunk", "GATEWAYS", "udp:127.0.0.1:9"),
         ("route", "TRUNK", "carrier"),
+        ("account", "TUNNEL", "never"),
     ] {
         assert_eq!(node.cli(&[noun, "list"]).as_array().unwrap().len(), 1, "{noun}");
         let output = node.say(&[noun, "list"]);
@@ -343,6 +345,15 @@ const SCRIPT: &[(&[&str], i32)] = &[
     (&["call", "list"], 0),
     (&["call", "show", "none"], 1),
     (&["call", "list", "--trunk", "other"], 1),
+    (&["account", "add", "--site", "801"], 0),
+    (&["account", "add", "--site", "801", "--name", "second"], 1),
+    (&["account", "add", "--site", "802", "--name", "s1"], 1),
+    (&["account", "add", "--site", "802", "--name", "no blank"], 1),
+    (&["account", "bar", "s1"], 0),
+    (&["account", "list"], 0),
+    (&["account", "show", "s1"], 0),
+    (&["account", "password", "s9"], 1),
+    (&["account", "remove", "s1"], 0),
     // What is in use stays.
     (&["site", "remove", "802"], 1),
     (&["line", "remove", "s2-201"], 1),

@@ -1,12 +1,13 @@
 //! Load tests of Centrex6.
 
 mod bench;
+mod keep;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Load tests of Centrex6, on this machine's loopback only
+/// Load tests of Centrex6, on this machine's loopback and in network namespaces only
 #[derive(Parser)]
 #[command(name = "load-tests", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Cli {
@@ -18,6 +19,8 @@ struct Cli {
 enum Command {
     /// Measure registrations, calls and relayed media in processor time, beside other programs where they are installed
     Bench(bench::BenchArgs),
+    /// Dorms with their IADs and phones, an IPv4 internet, the centre and a carrier, in network namespaces of this machine
+    Lab(keep::LabArgs),
     /// The baseline of `bench relay`: forwards datagrams between pairs of ports until standard input ends
     #[command(hide = true)]
     Forward(bench::ForwardArgs),
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Lab(args) => keep::run(&args),
         Command::Forward(args) => bench::forward(&args),
     };
     match result {

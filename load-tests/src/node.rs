@@ -361,6 +361,11 @@ impl Credentials {
 }
 
 impl Metrics {
+    /// What `/metrics` answered, HTTP headers and all.
+    pub(crate) fn new(text: String) -> Metrics {
+        Metrics(text)
+    }
+
     /// The sum of a metric over all its labels; 0 when there is none.
     pub fn sum(&self, name: &str) -> f64 {
         let of = |line: &str| {
@@ -370,6 +375,15 @@ impl Metrics {
                 None => rest.strip_prefix(' ')?,
             };
             value.trim().parse::<f64>().ok()
+        };
+        self.0.lines().filter_map(of).sum()
+    }
+
+    /// The sum of a metric over all series with this label, such as `reason="loop"`; 0 when there is none.
+    pub fn value(&self, name: &str, label: &str) -> f64 {
+        let of = |line: &str| {
+            let (labels, value) = line.strip_prefix(name)?.strip_prefix('{')?.split_once('}')?;
+            labels.split(',').any(|given| given == label).then(|| value.trim().parse::<f64>().ok())?
         };
         self.0.lines().filter_map(of).sum()
     }

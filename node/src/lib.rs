@@ -8,6 +8,8 @@
 //! | [`world`] | how a core's questions are answered |
 //! | [`lifecycle`] | phases, signals, drain and an orderly end |
 //! | [`socket`] | datagram sockets in batches |
+//! | [`slots`] | limits on connections, in all and by source |
+//! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
 
 pub mod config;
@@ -16,8 +18,11 @@ pub mod lifecycle;
 pub mod listener;
 mod metrics;
 mod shutdown;
+pub mod slots;
 pub mod socket;
 mod stream;
 pub mod telemetry;
+pub mod timers;
+pub mod trace;
 pub mod worker;
 pub mod world;

@@ -38,7 +38,12 @@ pub enum Admission {
     Challenged(Vec<Challenge>),
     /// No, and why.
     Refused(StatusCode, &'static str),
+    /// The credentials are this line's, but it may not be used from there: 403 with [`OUTSIDE`], and worth a [`Sighting`](schema::Sighting).
+    Elsewhere(Arc<Line>),
 }
+
+/// Why a line is refused outside its site.
+pub const OUTSIDE: &str = "Address is outside the site's prefix";
 
 impl Gatekeeper {
     /// A gatekeeper that offers `algorithms` in this order, and whose log lines hide what `mask` says.
@@ -96,9 +101,12 @@ impl Gatekeeper {
             return Admission::Admitted(line);
         }
         metrics::counter!("centrex6_auth_failures_total", "reason" => "outside_prefix").increment(1);
-        let (user, source) = (self.mask.number(&line.auth_user), self.mask.addr(flow.remote));
-        tracing::info!(%user, %source, "the source is outside the site's prefix");
-        Admission::Refused(StatusCode::FORBIDDEN, "Address is outside the site's prefix")
+        tracing::info!(
+            user = %self.mask.number(&line.auth_user),
+            source = %self.mask.addr(flow.remote),
+            "the source is outside the site's prefix"
+        );
+        Admission::Elsewhere(line)
     }
 
     fn challenge(&mut self, unix_now: Duration, stale: bool, ids: &mut IdSource) -> Admission {

@@ -130,10 +130,13 @@ impl Registrar {
 
     /// What the REGISTER changes, without changing it.
     fn plan(&self, unix_now: Duration, request: &Message, flow: &Flow, line: &Line) -> Result<Plan, Refusal> {
-        if let Some(unknown) =
-            request.all::<Require>().flatten().find(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
-        {
-            return Err(Refusal::BadExtension(unknown.token().to_owned()));
+        let required = request.all::<Require>().flatten();
+        let unknown: Vec<String> = required
+            .filter(|tag| !SUPPORTED.iter().any(|own| tag.is(own)))
+            .map(|tag| tag.token().to_owned())
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Refusal::BadExtension(unknown.join(", ")));
         }
         let asked = Asked::read(request, line.id, flow, &self.settings.node)?;
         let now = unix_now.as_secs() as i64;
@@ -453,6 +456,33 @@ pub(crate) mod tests {
         let behind = "Contact: <sip:7@[::1]:6000>;expires=600\r\nPath: <sip:edge;lr>\r\n";
         assert_eq!(learned(9000, behind), None);
         assert_eq!(learned(9001, "Contact: *\r\nExpires: 0\r\n"), None);
+    }
+
+    /// RFC 4475 §3.1.1.4: contacts that differ in escaped nulls are two.
+    /// RFC 4475 §3.3.12: a parameter behind a bare Contact is not stored as the URI's.
+    /// RFC 4475 §3.3.13: a parameter within a Contact's brackets is stored as the URI's.
+    /// RFC 4475 §3.3.14: headers of a Contact's URI are kept with it.
+    #[test]
+    fn contacts_of_the_torture_messages() {
+        let mut bench = Bench::new();
+        let mut stored = |headers: &str| {
+            bench.register(0, "Contact: *\r\nExpires: 0\r\n");
+            contacts(&bench.register(0, &format!("{headers}Expires: 100\r\n")))
+        };
+        let nulls = "Contact: <sip:%00@host5.example.com>\r\nContact: <sip:%00%00@host5.example.com>\r\n";
+        assert_eq!(stored(nulls).len(), 2);
+        assert_eq!(
+            stored("Contact: sip:+19725552222@gw1.example.net;unknownparam\r\n"),
+            ["<sip:+19725552222@gw1.example.net>;expires=100"]
+        );
+        assert_eq!(
+            stored("Contact: <sip:+19725552222@gw1.example.net;unknownparam>\r\n"),
+            ["<sip:+19725552222@gw1.example.net;unknownparam>;expires=100"]
+        );
+        assert_eq!(
+            stored("M: <sip:user@example.com?Route=%3Csip:sip.example.com%3E>\r\n"),
+            ["<sip:user@example.com?Route=%3Csip:sip.example.com%3E>;expires=100"]
+        );
     }
 
     #[test]

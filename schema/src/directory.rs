@@ -211,6 +211,14 @@ impl Directory {
         sorted(&self.lines, |line| (line.site, line.extension.len(), line.extension.clone()))
     }
 
+    /// The lines of a site, by extension.
+    pub fn lines_of_site(&self, site: SiteId) -> Vec<Arc<Line>> {
+        let own = self.lines.iter().filter(|line| line.site == site);
+        let mut lines: Vec<Arc<Line>> = own.map(|line| Arc::clone(&line)).collect();
+        lines.sort_by_cached_key(|line| (line.extension.len(), line.extension.clone()));
+        lines
+    }
+
     /// All numbers, in order.
     pub fn numbers(&self) -> Vec<Arc<Number>> {
         sorted(&self.numbers, |number| number.e164.clone())

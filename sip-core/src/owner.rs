@@ -28,6 +28,11 @@ pub fn owner(bytes: &[u8], count: usize) -> WorkerId {
     }
 }
 
+/// The Call-ID of the message in `bytes`, found without parsing the rest; nothing when it has none.
+pub fn call_id(bytes: &[u8]) -> &[u8] {
+    Head::read(bytes).call_id
+}
+
 /// Whether the datagram is a keep-alive (RFC 5626 §3.5.1) or an empty one that some phones send in its stead: line ends,
 /// blanks and zeros, and nothing else.
 pub fn is_keep_alive(datagram: &[u8]) -> bool {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use registrar::{Admission, Kind as AskAs, Step};
+use registrar::{Admission, Kind as AskAs, OUTSIDE, Step};
 use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
 use sip_core::flow::Flow;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::PAssertedIdentity;
+use sip_core::wire::header::{Contact, PAssertedIdentity, Require, TokenList};
 use sip_core::wire::{Builder, HeaderError, Message, Method, Name, StatusCode, Uri};
 
 use crate::call_table::result_of;
@@ -98,11 +98,12 @@ impl ProxyCore {
             return self.register(now, server, request, &flow);
         }
         if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
-            self.options(now, server, request);
-            return Ok(());
+            return self.options(now, server, request);
         }
         if uri.user().is_none() {
             return Err(match is_known(method) {
+                // RFC 3261 §12.2.2: we hold no dialogs of our own.
+                true if request.to_tag().is_some() => Refusal::new(StatusCode::CALL_DOES_NOT_EXIST, ""),
                 true => Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "").with(Name::Allow, OWN_METHODS),
                 false => Refusal::new(StatusCode::NOT_IMPLEMENTED, ""),
             });
@@ -114,7 +115,7 @@ impl ProxyCore {
         let call = NewCall { server, method, valid: &valid, message: &path.message, flow, uri: &uri };
         let routed = self.route(now, &call, &caller, &domain);
         if let (Err(refusal), Caller::Line(line), Method::Invite) = (&routed, &caller, method) {
-            self.write_refused_call(now, line, &uri, refusal);
+            self.write_refused_call(now, line, &call, refusal);
         }
         routed
     }
@@ -124,13 +125,29 @@ impl ProxyCore {
         if self.settings.is_translator(flow) {
             return Ok(Caller::Trunk);
         }
-        let unix_now = self.clock.unix(now);
-        match self.gatekeeper.admit(unix_now, request, flow, AskAs::Proxy, &mut self.ids) {
-            Admission::Admitted(line) => Ok(Caller::Line(line)),
-            Admission::Challenged(challenges) => {
-                Err(Refusal::challenge(StatusCode::PROXY_AUTHENTICATION_REQUIRED, &challenges))
-            }
+        self.authenticate(now, request, flow, AskAs::Proxy).map(Caller::Line)
+    }
+
+    /// The line whose credentials a request holds.
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: &Flow,
+        ask_as: AskAs,
+    ) -> Result<Arc<Line>, Refusal> {
+        let challenge = match ask_as {
+            AskAs::Server => StatusCode::UNAUTHORIZED,
+            AskAs::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        };
+        match self.gatekeeper.admit(self.clock.unix(now), request, flow, ask_as, &mut self.ids) {
+            Admission::Admitted(line) => Ok(line),
+            Admission::Challenged(challenges) => Err(Refusal::challenge(challenge, &challenges)),
             Admission::Refused(status, reason) => Err(Refusal::new(status, reason)),
+            Admission::Elsewhere(line) => {
+                self.sighted(now, line.id, flow);
+                Err(Refusal::new(StatusCode::FORBIDDEN, OUTSIDE))
+            }
         }
     }
 
@@ -148,7 +165,7 @@ impl ProxyCore {
         let (kind, groups, callee) = match &destination {
             Destination::Line(line) => {
                 let bindings = self.locations.lookup(line.id, self.clock.unix(now));
-                let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth as usize);
+                let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth);
                 if groups.is_empty() {
                     return Err(Refusal::new(StatusCode::TEMPORARILY_UNAVAILABLE, "Not Registered"));
                 }
@@ -171,7 +188,7 @@ impl ProxyCore {
             };
             let direction = if kind == Kind::Phones { Direction::Internal } else { Direction::Outbound };
             let record = match caller {
-                Caller::Line(line) => Some(self.new_record(now, line, call.uri, direction)),
+                Caller::Line(line) => Some(self.new_record(now, line, call, direction)),
                 Caller::Trunk => None,
             };
             Attempt { record, keep }
@@ -186,8 +203,12 @@ impl ProxyCore {
             let mask = self.settings.mask;
             tracing::info!(call_id, from = %mask.number(from), to = %mask.number(&callee), targets, "call");
         }
-        let widest = groups.iter().map(Vec::len).max().unwrap_or(1).max(1) as u32;
-        let base = self.prepare(call.message, caller, max_forwards)?;
+        let (session, change) = self.settings.session.of_request(call.message)?;
+        let base = change.apply(self.prepare(call.message, caller, max_forwards)?);
+        let tried = match &destination {
+            Destination::Line(line) => vec![line.id],
+            Destination::Outside(_) => Vec::new(),
+        };
         let fork = Fork::new(is_invite, kind, groups, self.settings.timers.clone());
         self.forward(
             now,
@@ -198,7 +219,8 @@ impl ProxyCore {
                 fork,
                 hash: call.valid.hash,
                 record_route: makes_dialog(call.method),
-                breadth: Some(breadth / widest).filter(|_| widest > 1 || call.message.has(Name::MaxBreadth)),
+                session,
+                tried,
                 attempt,
             },
         )
@@ -232,7 +254,9 @@ impl ProxyCore {
             true => self.prepare(&message, &Caller::Trunk, max_forwards)?,
             false => self.prepare_untrusted(&message, max_forwards),
         };
-        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted };
+        let (session, change) = self.settings.session.of_request(&message)?;
+        let base = change.apply(base);
+        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted, breadth: None };
         let fork = Fork::new(
             *method == Method::Invite,
             Kind::Phones,
@@ -248,7 +272,8 @@ impl ProxyCore {
                 fork,
                 hash: valid.hash,
                 record_route: false,
-                breadth: None,
+                session,
+                tried: Vec::new(),
                 attempt: None,
             },
         )
@@ -261,17 +286,17 @@ impl ProxyCore {
         request: &Message,
         flow: &Flow,
     ) -> Result<(), Refusal> {
-        let unix_now = self.clock.unix(now);
-        let line = match self.gatekeeper.admit(unix_now, request, flow, AskAs::Server, &mut self.ids) {
-            Admission::Admitted(line) => line,
-            Admission::Challenged(challenges) => {
-                return Err(Refusal::challenge(StatusCode::UNAUTHORIZED, &challenges));
-            }
-            Admission::Refused(status, reason) => return Err(Refusal::new(status, reason)),
-        };
-        if !self.is_aor(&request.to()?.uri, &line, flow) {
+        // What no credentials make better is said at once (RFC 3261 §10.2: the address-of-record is a SIP or SIPS URI).
+        let to = request.to()?.0.uri;
+        if to.sip().is_none() {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "To Is No SIP URI"));
+        }
+        request.all::<Contact>().try_for_each(|contact| contact.map(drop))?;
+        let line = self.authenticate(now, request, flow, AskAs::Server)?;
+        if !self.is_aor(&to, &line, flow) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Not Your Address-Of-Record"));
         }
+        let unix_now = self.clock.unix(now);
         match self.registrar.register(unix_now, server, request, flow, &line, &mut self.ids) {
             Step::Respond(response) => self.respond(now, server, response),
             Step::Save(token, changes) => self.ask(Token(token), Question::Save(changes)),
@@ -291,14 +316,24 @@ impl ProxyCore {
         }
     }
 
-    /// RFC 3261 §11.2, for ourselves.
-    fn options(&mut self, now: Instant, server: ServerId, request: &Message) {
+    /// RFC 3261 §11.2, for ourselves: what we can do.
+    fn options(&mut self, now: Instant, server: ServerId, request: &Message) -> Result<(), Refusal> {
+        let required = request.all::<Require>().flatten().map(|tag| tag.token().to_owned());
+        let unknown: Vec<String> = required
+            .filter(|tag| !OWN_EXTENSIONS.split(", ").any(|own| own.eq_ignore_ascii_case(tag)))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Refusal::unsupported(&unknown));
+        }
         let answer = Refusal::new(StatusCode::OK, "")
             .with(Name::Allow, OWN_METHODS)
             .with(Name::Accept, "application/sdp")
-            .with(Name::Supported, "path");
+            .with(Name::Other("Accept-Encoding"), "identity")
+            .with(Name::Other("Accept-Language"), "en")
+            .with(Name::Supported, OWN_EXTENSIONS);
         let response = self.own_response(request, answer);
         self.respond(now, server, response);
+        Ok(())
     }
 
     /// The request as every branch gets it: our credentials taken out, and the identity that we vouch for put in (RFC 3325 §5).
@@ -336,7 +371,14 @@ impl ProxyCore {
         Some(PAssertedIdentity(sip_core::wire::header::NameAddr::new(uri)))
     }
 
-    fn new_record(&self, now: Instant, line: &Arc<Line>, uri: &Uri, direction: Direction) -> CallRecord {
+    fn new_record(
+        &self,
+        now: Instant,
+        line: &Arc<Line>,
+        call: &NewCall<'_>,
+        direction: Direction,
+    ) -> CallRecord {
+        let uri = call.uri;
         let domain = self.directory.site(line.site).map(|site| site.domain.clone()).unwrap_or_default();
         // As dialled; what cannot be dialled is shortened.
         let callee = uri.user().map_or_else(|| uri.to_string(), |user| user.into_owned());
@@ -356,15 +398,17 @@ impl ProxyCore {
             reason: String::new(),
             ended_by: None,
             media: serde_json::Value::Null,
+            call_ids: call.message.call_id().map(|id| id.chars().take(256).collect()).into_iter().collect(),
+            explanation: String::new(),
         }
     }
 
     /// A call that went nowhere leaves a record, too.
-    fn write_refused_call(&mut self, now: Instant, line: &Arc<Line>, uri: &Uri, refusal: &Refusal) {
-        let is_outside = crate::dial_plan::dialled(uri)
+    fn write_refused_call(&mut self, now: Instant, line: &Arc<Line>, call: &NewCall<'_>, refusal: &Refusal) {
+        let is_outside = crate::dial_plan::dialled(call.uri)
             .is_some_and(|number| self.settings.dial_plan.external(&number).is_some());
         let direction = if is_outside { Direction::Outbound } else { Direction::Internal };
-        let record = self.new_record(now, line, uri, direction);
+        let record = self.new_record(now, line, call, direction);
         let reason = if refusal.reason.is_empty() { refusal.status.reason() } else { refusal.reason };
         let record = CallRecord {
             id: self.ids.call_id(),
@@ -396,3 +440,5 @@ fn makes_dialog(method: &Method) -> bool {
 
 /// What we take for ourselves.
 const OWN_METHODS: &str = "REGISTER, OPTIONS";
+/// What we understand of extensions, as registrar and as proxy.
+const OWN_EXTENSIONS: &str = "path, timer, 199";

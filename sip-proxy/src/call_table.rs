@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use schema::{CallRecord, CallResult, EndedBy};
 use sip_core::wire::{Message, StatusCode};
 
+use crate::session_timer;
+
 /// Names a dialog from whichever side a request comes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CallKey {
@@ -38,6 +40,8 @@ pub(crate) struct CallTable {
 #[derive(Debug)]
 struct Call {
     deadline: (Instant, u64),
+    /// How long it is kept without a sign of life.
+    lifetime: Duration,
     caller_tag: String,
     /// What will be written; `None` for a call whose translator writes it.
     record: Option<Box<CallRecord>>,
@@ -67,16 +71,27 @@ impl CallTable {
             return record
                 .map(|record| CallRecord { reason: "The end was not observed".to_owned(), ..record });
         }
-        let deadline = self.deadline(now);
+        let lifetime = self.of_session(session_timer::lifetime(response));
+        let deadline = self.deadline(now + lifetime);
         self.deadlines.insert(deadline, key.clone());
-        self.calls.insert(key, Call { deadline, caller_tag, record: record.map(Box::new) });
+        self.calls.insert(key, Call { deadline, lifetime, caller_tag, record: record.map(Box::new) });
         None
+    }
+
+    /// A 2xx in the dialog gave its session another lifetime (RFC 4028 §8).
+    pub(crate) fn refreshed(&mut self, now: Instant, response: &Message, session: Duration) {
+        let lifetime = self.of_session(Some(session));
+        if let Some(call) = CallKey::of(response).and_then(|key| self.calls.get_mut(&key)) {
+            call.lifetime = lifetime;
+            self.touch(now, response);
+        }
     }
 
     /// The call gave a sign of life.
     pub(crate) fn touch(&mut self, now: Instant, request: &Message) {
-        let fresh = self.deadline(now);
         let Some(key) = CallKey::of(request) else { return };
+        let Some(lifetime) = self.calls.get(&key).map(|call| call.lifetime) else { return };
+        let fresh = self.deadline(now + lifetime);
         if let Some(call) = self.calls.get_mut(&key) {
             self.deadlines.remove(&call.deadline);
             call.deadline = fresh;
@@ -121,9 +136,14 @@ impl CallTable {
         self.deadlines.first_key_value().map(|((at, _), _)| *at)
     }
 
-    fn deadline(&mut self, now: Instant) -> (Instant, u64) {
+    /// A session that nobody refreshed in time is over (RFC 4028 §10), a while after both ends should have said BYE.
+    fn of_session(&self, session: Option<Duration>) -> Duration {
+        session.map_or(self.lifetime, |session| self.lifetime.min(session + SESSION_MARGIN))
+    }
+
+    fn deadline(&mut self, at: Instant) -> (Instant, u64) {
         self.next += 1;
-        (now + self.lifetime, self.next)
+        (at, self.next)
     }
 }
 
@@ -156,6 +176,9 @@ pub(crate) fn result_of(status: StatusCode) -> CallResult {
     }
 }
 
+/// More than a BYE and its retransmissions take.
+const SESSION_MARGIN: Duration = Duration::from_secs(64);
+
 #[cfg(test)]
 mod tests {
     use schema::Direction;
@@ -180,6 +203,8 @@ mod tests {
             reason: String::new(),
             ended_by: None,
             media: serde_json::Value::Null,
+            call_ids: Vec::new(),
+            explanation: String::new(),
         }
     }
 
@@ -214,6 +239,25 @@ mod tests {
         assert_eq!(lost.len(), 1);
         assert_eq!(lost[0].ended_by, Some(EndedBy::Platform));
         assert_eq!(table.len(), 0);
+    }
+
+    /// RFC 4028 §8: a session whose interval has passed without a refresh is forgotten.
+    #[test]
+    fn a_session_that_nobody_refreshes_is_lost_sooner() {
+        let (now, seconds) = (Instant::now(), Duration::from_secs);
+        let mut table = CallTable::new(10, seconds(12 * 3600));
+        let with = |call_id, expires: u32| {
+            bye(call_id, "a", "b").edit().append(Name::SessionExpires, expires).finish()
+        };
+        table.answered(now, &with("x", 600), Some(record()));
+        assert!(table.lost(now + seconds(660), 7).is_empty());
+        table.refreshed(now + seconds(300), &with("x", 900), seconds(900));
+        table.touch(now + seconds(400), &bye("x", "b", "a"));
+        assert!(table.lost(now + seconds(400 + 900), 7).is_empty());
+        assert_eq!(table.lost(now + seconds(400 + 900 + 64), 7).len(), 1);
+        // Never later than any other call.
+        table.answered(now, &with("y", u32::MAX), Some(record()));
+        assert_eq!(table.next_deadline(), Some(now + seconds(12 * 3600)));
     }
 
     #[test]

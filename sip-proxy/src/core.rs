@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use registrar::{Gatekeeper, Locations, Registrar};
-use schema::{CallRecord, Change, Directory, SaveError};
+use registrar::{Gatekeeper, Locations, Registrar, Sightings};
+use schema::{CallRecord, Change, Directory, LineId, SaveError};
 use sip_core::auth::{Digest, DigestSettings};
 use sip_core::clock::WallClock;
 use sip_core::core::{Core, Input, Output, TimerId, Token};
+use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::transaction::{self, ClientId, Event, Layer, ServerId};
 
@@ -51,6 +52,7 @@ pub struct ProxyCore {
     pub(crate) layer: Layer,
     pub(crate) registrar: Registrar,
     pub(crate) gatekeeper: Gatekeeper,
+    sightings: Sightings,
     pub(crate) ids: IdSource,
     pub(crate) clock: WallClock,
     pub(crate) contexts: HashMap<u64, Context>,
@@ -85,6 +87,7 @@ impl ProxyCore {
                 Arc::clone(&directory),
                 settings.mask,
             ),
+            sightings: Sightings::new(Arc::clone(&directory)),
             ids,
             clock,
             contexts: HashMap::new(),
@@ -122,11 +125,26 @@ impl ProxyCore {
         self.ask(Token(RECORD | self.next_record), Question::Save(vec![Change::AddCallRecord(record)]));
     }
 
+    /// Tells the store where a line's credential was used from. The refusal does not wait for it.
+    pub(crate) fn sighted(&mut self, now: Instant, line: LineId, flow: &Flow) {
+        if let Some(sighting) = self.sightings.see(self.unix_ms(now), line, flow.remote.ip()) {
+            let token = Token(SIGHTING | line.0.unsigned_abs());
+            self.ask(token, Question::Save(vec![Change::PutSighting(sighting)]));
+        }
+    }
+
     fn answered(&mut self, now: Instant, token: Token, Answer::Saved(result): Answer) {
         if token.0 & RECORD != 0 {
             if let Err(error) = result {
                 telemetry::record_lost();
                 tracing::error!(%error, "a call record could not be saved");
+            }
+            return;
+        }
+        if token.0 & SIGHTING != 0 {
+            self.sightings.saved(LineId((token.0 & !SIGHTING).cast_signed()));
+            if let Err(error) = result {
+                tracing::debug!(%error, "a sighting could not be saved; the line's next request tries again");
             }
             return;
         }
@@ -228,3 +246,5 @@ const SWEEP: TimerId = TimerId(0);
 const FIRST_CONTEXT: u64 = 1;
 /// Marks the tokens of call records; the registrar's are small.
 const RECORD: u64 = 1 << 63;
+/// Marks the tokens of sightings, which hold the line's number.
+const SIGHTING: u64 = 1 << 62;

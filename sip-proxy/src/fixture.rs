@@ -24,7 +24,8 @@ pub(crate) const PASSWORD: &str = "open sesame";
 /// The realm of the platform.
 pub(crate) const REALM: &str = "centrex6.example";
 
-fn build() -> Directory {
+/// The same as [`directory`], for a test that changes it.
+pub(crate) fn build() -> Directory {
     let directory = Directory::default();
     for (id, code) in [(1, "41"), (2, "42")] {
         let mut site = Site::new(&format!("Site {id}"), code, &format!("s{id}.example.net")).unwrap();

@@ -61,6 +61,8 @@ pub(crate) enum Action {
     Success(usize, Message),
     /// Forward the best of the other final responses upstream; said once.
     Finish(Outcome),
+    /// Tell the caller that these early dialogs, by their To tags, are over, though the call is not (RFC 6228 §6).
+    EarlyEnded(Vec<String>, StatusCode),
 }
 
 /// How a branch or the whole fork ended without a 2xx.
@@ -103,6 +105,14 @@ struct Branch {
     state: State,
     /// Whether any response came.
     heard: bool,
+    /// The To tags of its early dialogs.
+    early: Vec<String>,
+}
+
+impl Branch {
+    fn new(target: Target) -> Branch {
+        Branch { target, state: State::Waiting, heard: false, early: Vec::new() }
+    }
 }
 
 /// A branch's state.
@@ -120,6 +130,8 @@ enum State {
     Failed(Outcome),
     /// It was answered with a 2xx.
     Succeeded,
+    /// It pointed to others, which are tried in its place.
+    Redirected,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,11 +150,7 @@ impl Fork {
         let mut ranges = VecDeque::new();
         for group in groups.into_iter().filter(|group| !group.is_empty()) {
             let start = branches.len();
-            branches.extend(group.into_iter().map(|target| Branch {
-                target,
-                state: State::Waiting,
-                heard: false,
-            }));
+            branches.extend(group.into_iter().map(Branch::new));
             ranges.push_back(start..branches.len());
         }
         Fork {
@@ -191,6 +199,7 @@ impl Fork {
             1 => self.provisional(now, branch, status, response, &mut actions),
             2 => self.success(now, branch, response, &mut actions),
             class => {
+                let early = self.take_early(branch);
                 self.fail(branch, Outcome::Response(response));
                 if class == 6 {
                     // Nobody else shall be rung (RFC 3261 §16.7, step 5).
@@ -200,9 +209,58 @@ impl Fork {
                     self.cancel_pending(now, Some(&reason), &outcome, &mut actions);
                 }
                 self.advance(now, &mut actions);
+                // Once a final response has gone upstream, that one says it.
+                if !early.is_empty() && self.phase == Phase::Trying {
+                    actions.push(Action::EarlyEnded(early, status));
+                }
             }
         }
         actions
+    }
+
+    /// Takes a 3xx of a branch whose contacts are targets of ours: these are tried in its place, the first group at once
+    /// (RFC 3261 §16.7, step 4). `rest` is the response with the contacts that are not.
+    pub(crate) fn redirected(
+        &mut self,
+        now: Instant,
+        branch: usize,
+        groups: Vec<Vec<Target>>,
+        rest: Option<Message>,
+    ) -> Vec<Action> {
+        let early = self.take_early(branch);
+        match (rest, self.branches.get_mut(branch)) {
+            (Some(rest), _) => self.fail(branch, Outcome::Response(rest)),
+            (None, Some(branch)) => branch.state = State::Redirected,
+            (None, None) => {}
+        }
+        let mut actions = Vec::new();
+        if !early.is_empty() {
+            actions.push(Action::EarlyEnded(early, StatusCode::MOVED_TEMPORARILY));
+        }
+        let mut ranges = Vec::new();
+        for group in groups {
+            let start = self.branches.len();
+            self.branches.extend(group.into_iter().map(Branch::new));
+            ranges.push(start..self.branches.len());
+        }
+        let mut ranges = ranges.into_iter();
+        if let Some(first) = ranges.next() {
+            self.call(now, first, &mut actions);
+        }
+        for (place, group) in ranges.enumerate() {
+            self.groups.insert(place, group);
+        }
+        self.advance(now, &mut actions);
+        actions
+    }
+
+    /// Whether a redirection of this branch may still be followed.
+    pub(crate) fn may_redirect(&self, branch: usize) -> bool {
+        let rings =
+            |branch: &Branch| matches!(branch.state, State::Calling { .. } | State::Proceeding { .. });
+        self.phase == Phase::Trying
+            && self.kind == Kind::Phones
+            && self.branches.get(branch).is_some_and(rings)
     }
 
     /// Takes the failure of a branch: nothing came, or nothing could be sent (RFC 3261 §16.9).
@@ -275,7 +333,7 @@ impl Fork {
         let branches = self.branches.iter().filter_map(|branch| match &branch.state {
             State::Calling { until } | State::Proceeding { until } => *until,
             State::Cancelling { until, .. } => Some(*until),
-            State::Waiting | State::Failed(_) | State::Succeeded => None,
+            State::Waiting | State::Failed(_) | State::Succeeded | State::Redirected => None,
         });
         let ringing = (self.phase == Phase::Trying).then_some([self.ring_until, self.group_until]);
         branches.chain(ringing.into_iter().flatten().flatten()).min()
@@ -298,9 +356,22 @@ impl Fork {
             State::Proceeding { .. } => {}
             _ => return,
         }
+        if let Some(tag) = response.to_tag().filter(|_| self.invite && status != StatusCode::TRYING) {
+            let known = branch.early.iter().position(|early| *early == tag);
+            match (known, status) {
+                (Some(place), StatusCode::EARLY_DIALOG_TERMINATED) => drop(branch.early.remove(place)),
+                (None, StatusCode::EARLY_DIALOG_TERMINATED) | (Some(_), _) => {}
+                (None, _) if branch.early.len() < MAX_EARLY => branch.early.push(tag),
+                (None, _) => {}
+            }
+        }
         if status != StatusCode::TRYING && self.phase == Phase::Trying {
             actions.push(Action::Provisional(response));
         }
+    }
+
+    fn take_early(&mut self, branch: usize) -> Vec<String> {
+        self.branches.get_mut(branch).map(|branch| std::mem::take(&mut branch.early)).unwrap_or_default()
     }
 
     fn success(&mut self, now: Instant, place: usize, response: Message, actions: &mut Vec<Action>) {
@@ -323,7 +394,7 @@ impl Fork {
         let Some(branch) = self.branches.get_mut(place) else { return };
         branch.state = match std::mem::replace(&mut branch.state, State::Waiting) {
             State::Cancelling { outcome, .. } if is_echo(&failure) => State::Failed(outcome),
-            State::Succeeded => State::Succeeded,
+            state @ (State::Succeeded | State::Redirected) => state,
             _ => State::Failed(failure),
         };
     }
@@ -359,19 +430,9 @@ impl Fork {
             self.groups.clear();
         }
         if let Some(group) = self.groups.pop_front() {
-            let until = match self.kind {
-                Kind::Gateways => Some(now + self.timers.gateway),
-                Kind::Phones => self.invite.then(|| now + self.timers.branch),
-            };
             let more = !self.groups.is_empty() && self.kind == Kind::Phones && self.invite;
             self.group_until = more.then(|| now + self.timers.next_group);
-            for place in group {
-                if let Some(branch) = self.branches.get_mut(place) {
-                    branch.state = State::Calling { until: until.filter(|_| self.invite) };
-                    actions.push(Action::Send(place));
-                }
-            }
-            return;
+            return self.call(now, group, actions);
         }
         // A cancelled branch may still be answered with a 2xx.
         if self.branches.iter().any(|branch| matches!(branch.state, State::Cancelling { .. })) {
@@ -380,6 +441,19 @@ impl Fork {
         let outcome = self.outcome();
         self.phase = Phase::Ended;
         actions.push(Action::Finish(outcome));
+    }
+
+    fn call(&mut self, now: Instant, group: std::ops::Range<usize>, actions: &mut Vec<Action>) {
+        let until = match self.kind {
+            Kind::Gateways => Some(now + self.timers.gateway),
+            Kind::Phones => self.invite.then(|| now + self.timers.branch),
+        };
+        for place in group {
+            if let Some(branch) = self.branches.get_mut(place) {
+                branch.state = State::Calling { until: until.filter(|_| self.invite) };
+                actions.push(Action::Send(place));
+            }
+        }
     }
 
     /// Whether the last translator that was tried could not serve, so that another may. The first one is always tried.
@@ -419,6 +493,8 @@ impl Fork {
     }
 }
 
+/// Early dialogs of one branch that are remembered: a phone has one, and a peer that invents tags must not fill our memory.
+const MAX_EARLY: usize = 8;
 /// A translator that does not answer, or cannot be reached.
 const SILENT_GATEWAY: Outcome = Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "No Translator Available");
 

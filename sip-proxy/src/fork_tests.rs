@@ -15,7 +15,7 @@ impl Bench {
     fn new(invite: bool, kind: Kind, groups: &[usize]) -> Bench {
         let (local, remote) = ("[::1]:5060".parse().unwrap(), "[::1]:6000".parse().unwrap());
         let flow = Flow { transport: Transport::Udp, local, remote, connection: None };
-        let target = Target { uri: None, routes: Vec::new(), flow, trusted: false };
+        let target = Target { uri: None, routes: Vec::new(), flow, trusted: false, breadth: None };
         let groups = groups.iter().map(|size| vec![target.clone(); *size]).collect();
         let now = Instant::now();
         Bench { fork: Fork::new(invite, kind, groups, Timers::default()), start: now, now }
@@ -63,11 +63,13 @@ fn words(actions: Vec<Action>) -> String {
             Action::Success(branch, response) => format!("pass {} of {branch}", response.status().unwrap()),
             Action::Finish(Outcome::Response(response)) => format!("end {}", response.status().unwrap()),
             Action::Finish(Outcome::Local(status, _)) => format!("end own {status}"),
+            Action::EarlyEnded(tags, status) => format!("early {} over {status}", tags.join("+")),
         })
         .collect();
     words.join(", ")
 }
 
+/// RFC 3261 §16.7: a 100 is not forwarded; other provisional responses and every 2xx to an INVITE are, at once.
 #[test]
 fn one_phone_answers() {
     let mut bench = Bench::phones(&[1]);
@@ -79,6 +81,7 @@ fn one_phone_answers() {
     assert_eq!(bench.fork.deadline(), None);
 }
 
+/// RFC 3261 §16.7: a 2xx cancels the other branches, and one that crosses the CANCEL goes upstream as well.
 #[test]
 fn the_first_of_several_to_answer_wins() {
     let mut bench = Bench::phones(&[3, 1]);
@@ -91,6 +94,7 @@ fn the_first_of_several_to_answer_wins() {
     assert_eq!(bench.response(1, 200), "pass 200 of 1");
 }
 
+/// RFC 3261 §16.6: targets of a lower q are tried after those of a higher one have failed, or have rung long enough.
 #[test]
 fn lower_preference_is_tried_after_failure_and_after_a_while() {
     let mut bench = Bench::phones(&[1, 1, 1]);
@@ -103,6 +107,7 @@ fn lower_preference_is_tried_after_failure_and_after_a_while() {
     assert_eq!(bench.response(2, 404), "end 486");
 }
 
+/// RFC 3261 §16.7: the final response is chosen when every branch has ended.
 #[test]
 fn the_best_response_is_awaited() {
     let mut bench = Bench::phones(&[2]);
@@ -111,6 +116,7 @@ fn the_best_response_is_awaited() {
     assert_eq!(bench.response(1, 302), "end 302");
 }
 
+/// RFC 3261 §16.7: a 6xx ends the fork: what rings is cancelled, and nobody else is tried.
 #[test]
 fn a_6xx_ends_it_for_all() {
     let mut bench = Bench::phones(&[2, 1]);
@@ -120,6 +126,8 @@ fn a_6xx_ends_it_for_all() {
     assert_eq!(bench.response(1, 487), "end 603");
 }
 
+/// RFC 3261 §16.7: a 503 is not forwarded as such.
+/// RFC 3261 §16.9: a transport failure counts as a 503, a time-out as a 408.
 #[test]
 fn a_503_of_a_phone_is_not_ours() {
     let mut bench = Bench::phones(&[1]);
@@ -134,6 +142,7 @@ fn a_503_of_a_phone_is_not_ours() {
     assert_eq!(bench.failed(1, Failure::TimedOut), "end own 408");
 }
 
+/// RFC 3261 §16.10: a CANCEL cancels every branch, and the caller gets a 487.
 #[test]
 fn the_caller_cancels() {
     let mut bench = Bench::phones(&[2, 1]);
@@ -153,6 +162,7 @@ fn the_caller_cancels() {
     assert_eq!(bench.response(0, 200), "pass 200 of 0");
 }
 
+/// RFC 3261 §16.10: a 2xx that crosses the CANCEL reaches the caller.
 #[test]
 fn an_answer_that_crosses_the_cancel_wins() {
     let mut bench = Bench::phones(&[2]);
@@ -174,6 +184,7 @@ fn nobody_answers() {
     assert_eq!(bench.response(0, 487), "end own 408");
 }
 
+/// RFC 3261 §16.8: Timer C cancels a branch without news; 101 to 199 reset it, a 100 does not.
 #[test]
 fn timer_c_is_reset_by_news() {
     let mut bench = Bench::phones(&[1]);
@@ -187,6 +198,7 @@ fn timer_c_is_reset_by_news() {
     assert_eq!(bench.wait(), "317s end own 408");
 }
 
+/// RFC 3261 §16.7: only the first 2xx to a request other than INVITE goes upstream, and nothing is cancelled.
 #[test]
 fn other_requests_are_not_cancelled() {
     let mut bench = Bench::new(false, Kind::Phones, &[2, 1]);
@@ -244,6 +256,7 @@ fn nothing_to_try_is_an_end() {
     assert_eq!(Bench::phones(&[]).start(), "end own 480");
 }
 
+/// RFC 3261 §16.7: a 401 or 407 carries the challenges of every branch.
 #[test]
 fn challenges_are_put_together() {
     let challenge = |status, name, value: &str| Builder::response(status, None).header(name, value).finish();
@@ -260,4 +273,86 @@ fn challenges_are_put_together() {
     assert_eq!(response.status(), Some(StatusCode::UNAUTHORIZED));
     assert_eq!(response.text(Name::WwwAuthenticate), Some("Digest realm=\"a\""));
     assert_eq!(response.text(Name::ProxyAuthenticate), Some("Digest realm=\"b\""));
+}
+
+impl Bench {
+    /// A provisional response of an early dialog.
+    fn early(&mut self, branch: usize, code: u16, tag: &str) -> String {
+        let builder = Builder::response(StatusCode::new(code).unwrap(), None);
+        let response = builder.header(Name::To, format_args!("<sip:a@b>;tag={tag}")).finish();
+        words(self.fork.response(self.now, branch, response))
+    }
+
+    fn redirected(&mut self, branch: usize, groups: &[usize], rest: bool) -> String {
+        let target = self.fork.target(0).unwrap().clone();
+        let groups = groups.iter().map(|size| vec![target.clone(); *size]).collect();
+        let rest = rest.then(|| Builder::response(StatusCode::MOVED_TEMPORARILY, None).finish());
+        words(self.fork.redirected(self.now, branch, groups, rest))
+    }
+}
+
+/// RFC 6228 §6: when a branch fails and others go on, its early dialogs are told to be over.
+/// RFC 6228 §6: an early dialog of which the callee has said so is not told again.
+#[test]
+fn early_dialogs_end_one_by_one() {
+    let mut bench = Bench::phones(&[3]);
+    bench.start();
+    assert_eq!(bench.early(0, 180, "a"), "pass 180");
+    assert_eq!(bench.early(0, 183, "a2"), "pass 183");
+    assert_eq!(bench.early(0, 180, "a"), "pass 180");
+    bench.early(1, 183, "b");
+    assert_eq!(bench.response(0, 486), "early a+a2 over 486");
+    assert_eq!(bench.early(1, 199, "b"), "pass 199");
+    assert_eq!(bench.response(1, 404), "");
+    // The final response says it.
+    bench.early(2, 180, "c");
+    assert_eq!(bench.response(2, 480), "end 486");
+    // The caller has given up, and waits for nothing else.
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    bench.early(0, 180, "a");
+    bench.cancel();
+    assert_eq!(bench.response(0, 487), "");
+}
+
+#[test]
+fn a_peer_that_invents_tags_is_bounded() {
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    (0..100).for_each(|tag| drop(bench.early(0, 180, &tag.to_string())));
+    assert_eq!(bench.response(0, 486), "early 0+1+2+3+4+5+6+7 over 486");
+}
+
+/// RFC 3261 §16.7: the contacts of a 3xx that the proxy follows are tried in the branch's place, and the 3xx is forgotten.
+#[test]
+fn a_redirection_is_followed() {
+    let mut bench = Bench::phones(&[1, 1]);
+    bench.start();
+    assert!(bench.fork.may_redirect(0));
+    assert_eq!(bench.redirected(0, &[2, 1], false), "send 2, send 3");
+    assert!(!bench.fork.may_redirect(0));
+    assert_eq!(bench.response(2, 486), "");
+    // Then the other contacts of the 3xx, then what was of a lower preference before.
+    assert_eq!(bench.response(3, 404), "send 4");
+    assert_eq!(bench.response(4, 404), "send 1");
+    assert_eq!(bench.response(1, 404), "end 486");
+}
+
+/// RFC 3261 §16.7: contacts that are not followed stay in the 3xx, which takes part in the choice.
+#[test]
+fn a_redirection_is_followed_in_part() {
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    assert_eq!(bench.redirected(0, &[1], true), "send 1");
+    assert_eq!(bench.response(1, 486), "end 302");
+    let mut bench = Bench::phones(&[1]);
+    bench.start();
+    bench.early(0, 180, "a");
+    assert_eq!(bench.redirected(0, &[1], false), "early a over 302, send 1");
+    assert_eq!(bench.response(1, 200), "pass 200 of 1");
+    // Too late.
+    let mut bench = Bench::phones(&[2]);
+    bench.start();
+    bench.cancel();
+    assert!(!bench.fork.may_redirect(0));
 }

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use schema::{CallRecord, CallResult, EndedBy};
+use schema::{CallRecord, CallResult, EndedBy, LineId};
 use sip_core::core::TimerId;
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
-use sip_core::wire::header::{Reason, Via};
+use sip_core::wire::header::{Reason, Require, Supported, TokenList, Via};
 use sip_core::wire::{Builder, Message, Method, Name, Params, StatusCode};
 
 use crate::call_table::result_of;
@@ -16,6 +16,7 @@ use crate::fork::{Action, Fork, Outcome};
 use crate::loop_detection::LoopHash;
 use crate::path::Path;
 use crate::refusal::Refusal;
+use crate::session_timer::{self, SessionTimer};
 use crate::target::Target;
 use crate::telemetry;
 use crate::validate::validate;
@@ -29,8 +30,10 @@ pub(crate) struct Forwarding {
     pub(crate) fork: Fork,
     pub(crate) hash: LoopHash,
     pub(crate) record_route: bool,
-    /// The Max-Breadth of each branch, where one is written.
-    pub(crate) breadth: Option<u32>,
+    /// What the request's session timer is, where it has one.
+    pub(crate) session: Option<SessionTimer>,
+    /// The lines that were tried, the called one first; empty where no redirection is followed.
+    pub(crate) tried: Vec<LineId>,
     /// The call that an INVITE tries to make.
     pub(crate) attempt: Option<Attempt>,
 }
@@ -55,7 +58,7 @@ pub(crate) enum Keep {
 /// A request that is under way, or whose transactions linger.
 #[derive(Debug)]
 pub(crate) struct Context {
-    forwarding: Forwarding,
+    pub(crate) forwarding: Forwarding,
     clients: Vec<Option<ClientId>>,
     live_clients: usize,
     server_lives: bool,
@@ -137,7 +140,22 @@ impl ProxyCore {
             telemetry::dropped("response_without_via");
             return;
         }
-        self.with_fork(now, number, |fork| fork.response(now, branch, response));
+        let timed = self.contexts.get(&number).and_then(|context| context.forwarding.session);
+        let response = match timed {
+            Some(timer) => timer.of_response(response),
+            None => response,
+        };
+        let is_success = response.status().is_some_and(|status| status.is_success());
+        if let Some(lifetime) = session_timer::lifetime(&response).filter(|_| is_success) {
+            self.calls.refreshed(now, &response, lifetime);
+        }
+        match self.follow(now, number, branch, &response) {
+            Some((groups, rest)) => {
+                tracing::info!(call_id = response.call_id().unwrap_or_default(), "a redirection is followed");
+                self.with_fork(now, number, |fork| fork.redirected(now, branch, groups, rest));
+            }
+            None => self.with_fork(now, number, |fork| fork.response(now, branch, response)),
+        }
     }
 
     pub(crate) fn client_failed(&mut self, now: Instant, client: ClientId, failure: Failure) {
@@ -213,6 +231,7 @@ impl ProxyCore {
                 Action::Provisional(response) => self.respond(now, context.forwarding.server, response),
                 Action::Success(branch, response) => self.succeed(now, &mut context, branch, response),
                 Action::Finish(outcome) => self.finish(now, &mut context, outcome),
+                Action::EarlyEnded(tags, status) => self.end_early(now, &context, tags, status),
             }
         }
         if was_unanswered && context.answered.is_some() {
@@ -235,6 +254,10 @@ impl ProxyCore {
             Ok(client) => {
                 telemetry::branch();
                 self.by_client.insert(client, (number, branch));
+                // A redirection adds branches.
+                if context.clients.len() <= branch {
+                    context.clients.resize(branch + 1, None);
+                }
                 if let Some(place) = context.clients.get_mut(branch) {
                     *place = Some(client);
                 }
@@ -264,7 +287,7 @@ impl ProxyCore {
                 edit.prepend(Name::RecordRoute, value);
             }
         }
-        if let Some(breadth) = forwarding.breadth {
+        if let Some(breadth) = target.breadth {
             edit.set(Name::MaxBreadth, breadth);
         }
         if !target.trusted && wants_privacy(base) {
@@ -365,6 +388,22 @@ impl ProxyCore {
         }
         let server = context.forwarding.server;
         self.respond(now, server, response);
+    }
+
+    /// Tells the caller that early dialogs are over (RFC 6228 §6), when it understands that and does not want it reliably, which is
+    /// not a proxy's to give.
+    fn end_early(&mut self, now: Instant, context: &Context, tags: Vec<String>, status: StatusCode) {
+        let base = &context.forwarding.base;
+        let understands = base.all::<Supported>().flatten().any(|tag| tag.is("199"));
+        let reliably = base.all::<Require>().flatten().any(|tag| tag.is("100rel"));
+        if context.answered.is_some() || !understands || reliably {
+            return;
+        }
+        let reason = Reason::sip(status.code(), status.reason());
+        for tag in tags {
+            let ended = Builder::response_to(base, StatusCode::EARLY_DIALOG_TERMINATED, None, Some(&tag));
+            self.respond(now, context.forwarding.server, ended.header(Name::Reason, &reason).finish());
+        }
     }
 
     fn is_trusted(&self, number: u64, branch: usize) -> bool {

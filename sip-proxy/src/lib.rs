@@ -11,6 +11,8 @@
 //! | `target` | the places to try, in groups (§16.5) |
 //! | `forward` | sends it there (§16.6) and brings responses back (§16.7) |
 //! | `fork`, `best_response` | decides which branches are tried and what goes upstream (§16.7 to §16.10) |
+//! | `redirect` | follows a 3xx to other lines (§16.7, step 4) |
+//! | `session_timer` | keeps sessions from staying for ever (RFC 4028 §8) |
 //! | `call_table` | the calls that are up, and their records |
 
 mod admission;
@@ -25,8 +27,10 @@ mod forward;
 mod loop_detection;
 mod path;
 mod record_route;
+mod redirect;
 mod refusal;
 mod resolve;
+mod session_timer;
 mod settings;
 mod target;
 mod telemetry;
@@ -38,5 +42,6 @@ mod world;
 pub use self::core::{Answer, ProxyCore, Question, Shared};
 pub use self::fork::Timers;
 pub use self::record_route::RouteSigner;
+pub use self::session_timer::SessionPolicy;
 pub use self::settings::{ProxyLimits, Settings};
 pub use self::world::StoreWorld;

@@ -51,6 +51,7 @@ impl From<HeaderError> for Refusal {
             | HeaderError::Uri { name, .. } => match name {
                 Name::MaxForwards => "Malformed Max-Forwards",
                 Name::Route => "Malformed Route",
+                Name::Contact => "Malformed Contact",
                 Name::To => "Malformed To",
                 Name::From => "Malformed From",
                 _ => "Malformed Header",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use schema::{Directory, Line, Site};
 use sip_core::flow::Flow;
-use sip_core::wire::{Host, StatusCode, Uri};
+use sip_core::wire::{Host, Name, StatusCode, Uri};
 
 use crate::dial_plan::{External, dialled};
 use crate::refusal::Refusal;
@@ -86,15 +86,33 @@ pub(crate) fn resolve(
         if home != line.site {
             return Err(not_found());
         }
-        let by_code = directory
-            .site_by_code_prefix(&number)
-            .and_then(|(site, extension)| directory.line_at(site.id, extension));
-        if let Some(found) = by_code {
+        if let Some(found) = by_site_code(&number, directory)? {
             return Ok(Destination::Line(found));
         }
     }
     outside(line, settings.dial_plan.external(&number).ok_or_else(not_found)?, directory)
 }
+
+/// The line that a site's code and an extension name. A code may be the beginning of another one, so that a number can be read in more
+/// than one way: who dials it is told which lines it may mean (RFC 3261 §21.4.23).
+fn by_site_code(number: &str, directory: &Directory) -> Result<Option<Arc<Line>>, Refusal> {
+    let readings = (1..number.len()).filter_map(|length| {
+        let (code, extension) = number.split_at_checked(length)?;
+        let site = directory.site_by_code(code)?;
+        Some((directory.line_at(site.id, extension)?, site))
+    });
+    let mut readings: Vec<(Arc<Line>, Arc<Site>)> = readings.take(MAX_READINGS).collect();
+    if readings.len() > 1 {
+        let refusal = Refusal::new(StatusCode::AMBIGUOUS, "");
+        return Err(readings.iter().fold(refusal, |refusal, (line, site)| {
+            refusal.with(Name::Contact, format_args!("<sip:{}@{}>", line.extension, site.domain))
+        }));
+    }
+    Ok(readings.pop().map(|(line, _)| line))
+}
+
+/// Ways to read one number that are told.
+const MAX_READINGS: usize = 8;
 
 /// A number that leads outside: to one of our own lines after all, or to a trunk if there is a route and the line may.
 fn outside(line: &Line, external: External, directory: &Directory) -> Result<Destination, Refusal> {
@@ -170,6 +188,30 @@ mod tests {
         ] {
             assert_eq!(outcome(&caller, uri), expected.map(str::to_owned), "{uri}");
         }
+    }
+
+    /// RFC 3261 §21.4.23: an address that may mean several lines is answered with 485 and where each can be reached.
+    #[test]
+    fn a_number_that_can_be_read_in_two_ways() {
+        let directory = Directory::default();
+        for (id, code, extension) in [(1, "7", "0201"), (2, "70", "201"), (3, "701", "55")] {
+            let mut site = Site::new(&format!("Site {id}"), code, &format!("s{id}.example.net")).unwrap();
+            site.id = schema::SiteId(id);
+            directory.apply(&schema::Change::PutSite(site));
+            let mut line = Line::clone(&fixture::line("s1-101"));
+            line.id = schema::LineId(id);
+            line.site = schema::SiteId(id);
+            line.extension = extension.to_owned();
+            line.auth_user = format!("s{id}");
+            directory.apply(&schema::Change::PutLine(line));
+        }
+        let refusal = by_site_code("70201", &directory).unwrap_err();
+        let contacts: Vec<&str> = refusal.headers.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(refusal.status.code(), 485);
+        assert_eq!(contacts, ["<sip:0201@s1.example.net>", "<sip:201@s2.example.net>"]);
+        let found = |number| by_site_code(number, &directory).unwrap().map(|line| line.auth_user.clone());
+        assert_eq!(found("70155").as_deref(), Some("s3"));
+        assert_eq!(found("7099"), None);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
 use sip_core::transaction;
-use sip_core::wire::{Host, HostPort};
+use sip_core::wire::{Host, HostPort, Method};
 
 use crate::dial_plan::DialPlan;
 use crate::fork::Timers;
 use crate::record_route::RouteSigner;
+use crate::session_timer::SessionPolicy;
 
 /// The proxy's policy.
 #[derive(Debug, Clone)]
@@ -41,6 +42,10 @@ pub struct Settings {
     pub mask: Mask,
     /// How long things may take.
     pub timers: Timers,
+    /// What session timers shall be.
+    pub session: SessionPolicy,
+    /// Whether a phone's redirection to another line is followed; else every 3xx goes to the caller.
+    pub follow_redirects: bool,
     /// How much may be under way.
     pub limits: ProxyLimits,
     /// The transaction layer's part.
@@ -115,12 +120,23 @@ impl Settings {
                 emergency: plan.emergency.clone(),
             },
             mask: Mask::new(&config.log),
-            timers: Timers { cancelled: config.sip.t1 * 64, ..Timers::default() },
+            timers: Timers {
+                cancelled: config.sip.t1 * 64,
+                ring: role.ring_timeout,
+                // Timer C is longer than three minutes, and outlasts the ringing.
+                branch: Timers::default().branch.max(role.ring_timeout + Duration::from_secs(5)),
+                ..Timers::default()
+            },
+            session: SessionPolicy {
+                interval: Some(role.session_expires).filter(|interval| !interval.is_zero()),
+                shortest: role.min_session_expires,
+            },
+            follow_redirects: role.follow_redirects,
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
                 // We say 100 ourselves, and look for loops by RFC 5393.
                 trying_after: None,
-                detect_merged: false,
+                detect_merged: is_answered_here,
                 ..config.sip.transactions()
             },
             registrar: registrar::Settings {
@@ -231,6 +247,11 @@ impl Settings {
     }
 }
 
+/// What never goes further than to us.
+fn is_answered_here(method: &Method) -> bool {
+    *method == Method::Register
+}
+
 fn algorithm(algorithm: &DigestAlgorithm) -> Algorithm {
     match algorithm {
         DigestAlgorithm::Md5 => Algorithm::Md5,
@@ -258,10 +279,12 @@ impl Settings {
             dial_plan: DialPlan::default(),
             mask: Mask::default(),
             timers: Timers::default(),
+            session: SessionPolicy::default(),
+            follow_redirects: true,
             limits: ProxyLimits::default(),
             transactions: transaction::Settings {
                 trying_after: None,
-                detect_merged: false,
+                detect_merged: is_answered_here,
                 ..transaction::Settings::default()
             },
             registrar: registrar::Settings {

@@ -21,28 +21,38 @@ pub(crate) struct Target {
     pub(crate) flow: Flow,
     /// Whether it is a node of ours, which may see who calls even where the caller wants privacy (RFC 3325 §7).
     pub(crate) trusted: bool,
+    /// The Max-Breadth of its branch (RFC 5393 §5.3.3); `None` writes none.
+    pub(crate) breadth: Option<u32>,
 }
 
 /// The targets of a line: those of the best `q` together, then those of the next (RFC 3261 §16.6), at most `limit` in all and
-/// `breadth` at a time (RFC 5393 §5.3.3: what would be too broad is tried later).
+/// `breadth` at a time (RFC 5393 §5.3.3: what would be too broad is tried later). Those that are tried together share it.
 ///
 /// Bindings must come with the best `q` first. What cannot be reached without DNS is left out.
 pub(crate) fn of_bindings(
     bindings: &[Arc<Binding>],
     incoming: &Flow,
     settings: &Settings,
-    breadth: usize,
+    breadth: Option<u32>,
 ) -> Vec<Vec<Target>> {
+    let most = breadth.unwrap_or(DEFAULT_BREADTH) as usize;
     let mut groups: Vec<(u16, Vec<Target>)> = Vec::new();
     let targets =
         bindings.iter().filter_map(|binding| Some((binding.q, of_binding(binding, incoming, settings)?)));
     for (q, target) in targets.take(settings.limits.max_branches) {
         match groups.last_mut() {
-            Some((last, group)) if *last == q && group.len() < breadth => group.push(target),
+            Some((last, group)) if *last == q && group.len() < most => group.push(target),
             _ => groups.push((q, vec![target])),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    let mut groups: Vec<Vec<Target>> = groups.into_iter().map(|(_, group)| group).collect();
+    for group in &mut groups {
+        let together = group.len().max(1) as u32;
+        // Nobody who asked for no bound and is not forked gets one.
+        let share = breadth.or((together > 1).then_some(DEFAULT_BREADTH)).map(|breadth| breadth / together);
+        group.iter_mut().for_each(|target| target.breadth = share);
+    }
+    groups
 }
 
 /// The translators one after the other, beginning at `first`, each with the number as Request-URI.
@@ -59,7 +69,14 @@ pub(crate) fn of_translators(
             let flow = settings.outgoing(translator.transport, translator.addr, incoming)?;
             let mut uri = SipUri::of_address(translator.addr, translator.transport);
             uri.user = SipUri::new(Some(number), uri.host_port.clone()).user;
-            Some(vec![Target { uri: Some(uri.to_string()), routes: Vec::new(), flow, trusted: true }])
+            let breadth = None;
+            Some(vec![Target {
+                uri: Some(uri.to_string()),
+                routes: Vec::new(),
+                flow,
+                trusted: true,
+                breadth,
+            }])
         })
         .collect()
 }
@@ -88,7 +105,16 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
                 .filter(|flow| binding.source.is_none_or(|source| source.ip() == flow.remote.ip()))?,
         },
     };
-    Some(Target { uri: Some(binding.contact.clone()), routes: binding.path.clone(), flow, trusted: false })
+    let uri = Some(request_uri(&binding.contact));
+    Some(Target { uri, routes: binding.path.clone(), flow, trusted: false, breadth: None })
+}
+
+/// What a Contact becomes in a request line (RFC 3261 §16.6, step 2).
+fn request_uri(contact: &str) -> String {
+    match contact.parse::<Uri>() {
+        Ok(uri) if contact.contains(['?', ';']) => uri.for_request_line().to_string(),
+        _ => contact.to_owned(),
+    }
 }
 
 /// The flow as the registrar wrote it: transport, address of the node, address of the phone, and the node's name.
@@ -107,6 +133,9 @@ fn learned(received: &str, incoming: &Flow, settings: &Settings) -> Option<Flow>
         (false, _) => None,
     }
 }
+
+/// RFC 5393 §5.3.2.
+const DEFAULT_BREADTH: u32 = 60;
 
 #[cfg(test)]
 mod tests {
@@ -137,18 +166,36 @@ mod tests {
         Flow { transport: Transport::Udp, local, remote, connection: None }
     }
 
-    fn groups(bindings: &[Arc<Binding>], breadth: usize) -> Vec<Vec<String>> {
+    fn groups(bindings: &[Arc<Binding>], breadth: Option<u32>) -> Vec<Vec<String>> {
         let groups = of_bindings(bindings, &incoming(), &Settings::for_tests(), breadth);
         groups.iter().map(|group| group.iter().filter_map(|target| target.uri.clone()).collect()).collect()
+    }
+
+    /// RFC 3261 §16.6: what a Request-URI may not hold is taken out of a Contact.
+    /// RFC 4475 §3.3.13: parameters of a Contact's URI are kept.
+    /// RFC 4475 §3.3.14: headers of a Contact's URI add no header to a request.
+    #[test]
+    fn a_contact_becomes_a_request_uri() {
+        for (contact, expected) in [
+            ("sip:101@[::1]:5060", "sip:101@[::1]:5060"),
+            (
+                "sip:+19725552222@gw1.example.net;unknownparam",
+                "sip:+19725552222@gw1.example.net;unknownparam",
+            ),
+            ("sip:user@example.com?Route=%3Csip:sip.example.com%3E", "sip:user@example.com"),
+            ("sip:a@b;method=INVITE;x=y?a=b", "sip:a@b;x=y"),
+        ] {
+            assert_eq!(request_uri(contact), expected);
+        }
     }
 
     #[test]
     fn equal_preference_rings_together() {
         let bindings =
             [binding("sip:a@[::1]", 1000), binding("sip:b@[::1]", 1000), binding("sip:c@[::1]", 500)];
-        assert_eq!(groups(&bindings, 60), [vec!["sip:a@[::1]", "sip:b@[::1]"], vec!["sip:c@[::1]"]]);
-        assert_eq!(groups(&bindings, 1).len(), 3);
-        assert!(groups(&[], 60).is_empty());
+        assert_eq!(groups(&bindings, None), [vec!["sip:a@[::1]", "sip:b@[::1]"], vec!["sip:c@[::1]"]]);
+        assert_eq!(groups(&bindings, Some(1)).len(), 3);
+        assert!(groups(&[], None).is_empty());
     }
 
     #[test]

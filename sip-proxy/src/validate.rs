@@ -42,12 +42,11 @@ pub(crate) fn validate(request: &Message) -> Result<Valid, Refusal> {
     Ok(Valid { hash, max_forwards })
 }
 
-/// How many places may be tried at once (RFC 5393 §5.3.3).
-pub(crate) fn max_breadth(request: &Message) -> Result<u32, Refusal> {
+/// How many places may be tried at once, where the request says it (RFC 5393 §5.3.3).
+pub(crate) fn max_breadth(request: &Message) -> Result<Option<u32>, Refusal> {
     match request.header::<MaxBreadth>()? {
         Some(MaxBreadth(0)) => Err(Refusal::new(StatusCode::MAX_BREADTH_EXCEEDED, "")),
-        Some(MaxBreadth(breadth)) => Ok(breadth),
-        None => Ok(DEFAULT_BREADTH),
+        breadth => Ok(breadth.map(|breadth| breadth.0)),
     }
 }
 
@@ -58,8 +57,6 @@ pub(crate) fn is_known(method: &Method) -> bool {
 
 /// RFC 3261 §16.6, step 3.
 const MAX_FORWARDS: u32 = 70;
-/// RFC 5393 §5.3.2.
-const DEFAULT_BREADTH: u32 = 60;
 
 #[cfg(test)]
 mod tests {

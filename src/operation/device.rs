@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use dorm_provisioning::identity::{self, Addressing, Comparison, Mac};
 use dorm_provisioning::neighbours::{self, Overflow};
-use schema::{Change, Device, DeviceId, Directory, Site};
+use schema::{Change, Device, DeviceId, Directory, LineId, Site};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,6 +44,34 @@ pub(crate) enum DeviceOperation {
         #[arg(long, value_name = "ENTRIES")]
         neighbours: Option<u32>,
     },
+    /// Change what is known of a device; what is not named stays
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Set {
+        /// Its MAC or number
+        device: String,
+        /// What it is, as its maker calls it
+        #[arg(long, group = "change")]
+        model: Option<String>,
+        /// The VLAN that it is in; 0 when the site does not tag
+        #[arg(long, group = "change")]
+        vlan: Option<u16>,
+        /// Authentication user name of the line that it registers
+        #[arg(long, group = "change")]
+        line: Option<String>,
+        /// It registers no line
+        #[arg(long, group = "change", conflicts_with = "line")]
+        #[serde(default)]
+        no_line: bool,
+        /// How it comes by its address: slaac (from the MAC), opaque (RFC 7217), static or dhcpv6
+        #[arg(long, group = "change")]
+        addressing: Option<Addressing>,
+        /// The address that it was given by hand
+        #[arg(long, group = "change")]
+        address: Option<Ipv6Addr>,
+        /// For a router: how many entries its neighbour table holds; 0 when it is none after all
+        #[arg(long, group = "change", value_name = "ENTRIES")]
+        neighbours: Option<u32>,
+    },
     /// List devices with the address that each should have and the one that it registered from
     List {
         /// Only those of this site (code or domain)
@@ -67,35 +95,36 @@ impl DeviceOperation {
         match self {
             DeviceOperation::Add { site, mac, model, vlan, line, addressing, address, neighbours } => {
                 let site = site::find(&office.directory, &site)?;
-                let line = line.map(|key| line::find(&office.directory, &key)).transpose()?;
-                if let Some(elsewhere) = line.as_ref().filter(|line| line.site != site.id) {
-                    let line = elsewhere.auth_user.clone();
-                    return Err(OperationError::LineElsewhere { line, site: site.code.clone() });
-                }
                 let device = Device {
                     addressing,
                     static_address: address,
-                    line: line.map(|line| line.id),
+                    line: line.map(|key| line_at(&office.directory, &key, &site)).transpose()?,
                     neighbours,
                     ..Device::new(site.id, mac, &model, vlan)?
                 };
-                device.check()?;
-                if let Some(prefix) = site.prefix {
-                    identity::vlan_prefix(prefix, vlan)?;
-                }
-                let Change::PutDevice(device) = office.write(Change::PutDevice(device)).await? else {
-                    return Err(OperationError::NoRow);
+                put(office, &site, device, "added").await
+            }
+            DeviceOperation::Set { device, model, vlan, line, no_line, addressing, address, neighbours } => {
+                let old = Device::clone(&*find(&office.directory, &device)?);
+                let site =
+                    office.directory.site(old.site).ok_or_else(|| unknown("site", &old.site.to_string()))?;
+                let addressing = addressing.unwrap_or(old.addressing);
+                let line = match line {
+                    Some(key) => Some(line_at(&office.directory, &key, &site)?),
+                    None => old.line.filter(|_| !no_line),
                 };
-                let mut item = shown(&device, office);
-                let mut message = format!("added device {mac} at site {}", site.name);
-                if let Some(predicted) = item["predicted"].as_str() {
-                    message.push_str(&format!(", expected at {predicted}"));
-                }
-                if let Some(warning) = warning(&office.directory, &site) {
-                    message.push_str(&format!("\nwarning: {warning}"));
-                    item["warning"] = json!(warning.to_string());
-                }
-                Ok(Reply::Done { message, item })
+                let device = Device {
+                    model: model.unwrap_or(old.model),
+                    vlan: vlan.unwrap_or(old.vlan),
+                    // An address by hand goes when the device makes its own from now on.
+                    static_address: address
+                        .or(old.static_address.filter(|_| addressing == Addressing::Static)),
+                    neighbours: neighbours.or(old.neighbours).filter(|entries| *entries > 0),
+                    addressing,
+                    line,
+                    ..old
+                };
+                put(office, &site, device, "changed").await
             }
             DeviceOperation::List { site } => {
                 let sites = match site {
@@ -127,6 +156,33 @@ impl DeviceOperation {
             }
         }
     }
+}
+
+/// Writes a device, and says what becomes of it.
+async fn put(office: &Office, site: &Site, device: Device, done: &str) -> Result<Reply, OperationError> {
+    device.check()?;
+    if let Some(prefix) = site.prefix {
+        identity::vlan_prefix(prefix, device.vlan)?;
+    }
+    let Change::PutDevice(device) = office.write(Change::PutDevice(device)).await? else {
+        return Err(OperationError::NoRow);
+    };
+    let mut item = shown(&device, office);
+    let mut message = format!("{done} device {} at site {}", device.mac, site.name);
+    if let Some(predicted) = item["predicted"].as_str() {
+        message.push_str(&format!(", expected at {predicted}"));
+    }
+    warn(&office.directory, site, &mut message, &mut item);
+    Ok(Reply::Done { message, item })
+}
+
+/// The line that a device of a site shall register.
+fn line_at(directory: &Directory, key: &str, site: &Site) -> Result<LineId, OperationError> {
+    let line = line::find(directory, key)?;
+    if line.site != site.id {
+        return Err(OperationError::LineElsewhere { line: line.auth_user.clone(), site: site.code.clone() });
+    }
+    Ok(line.id)
 }
 
 /// The device that a user means by its MAC or number.
@@ -175,6 +231,14 @@ fn learned(device: &Device, predicted: Option<Ipv6Addr>, office: &Office) -> Opt
     sources.max_by_key(|(expires_at, source)| (rank(source), *expires_at)).map(|(_, source)| source)
 }
 
+/// Adds the [`warning`] to an answer, when there is one.
+pub(super) fn warn(directory: &Directory, site: &Site, message: &mut String, item: &mut Value) {
+    if let Some(warning) = warning(directory, site) {
+        message.push_str(&format!("\nwarning: {warning}"));
+        item["warning"] = json!(warning.to_string());
+    }
+}
+
 /// Whether the phones of a site are too many for one of its routers. Lines count as phones to come.
 pub(super) fn warning(directory: &Directory, site: &Site) -> Option<Overflow> {
     let devices = directory.devices_of_site(site.id);
@@ -186,6 +250,6 @@ pub(super) fn warning(directory: &Directory, site: &Site) -> Option<Overflow> {
     let (table, router) = router?;
     let phones =
         devices.iter().filter(|device| device.neighbours.is_none() && device.id != router.id).count();
-    let lines = directory.lines().iter().filter(|line| line.site == site.id).count();
+    let lines = directory.lines_of_site(site.id).len();
     neighbours::check(phones.max(lines), &router.model, table)
 }

@@ -8,7 +8,7 @@ use schema::{Change, Directory, Line, Rights};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, site, unknown};
+use super::{Office, OperationError, Reply, device, site, unknown};
 
 /// What can be done with lines.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub(crate) enum LineOperation {
         #[arg(long)]
         site: Option<String>,
     },
-    /// Show one line, with its numbers
+    /// Show one line, with its numbers and where it was last tried from outside its site
     Show {
         /// Its authentication user name
         line: String,
@@ -101,6 +101,7 @@ impl LineOperation {
                     message.push_str(&format!("\npassword {}  (shown only this once)", password.reveal()));
                     item["password"] = json!(password.reveal());
                 }
+                device::warn(&office.directory, &site, &mut message, &mut item);
                 Ok(Reply::Done { message, item })
             }
             LineOperation::List { site } => {
@@ -119,7 +120,15 @@ impl LineOperation {
             }
             LineOperation::Show { line } => {
                 let line = find(&office.directory, &line)?;
-                Ok(Reply::Item(shown(&line, &office.directory)))
+                let mut row = shown(&line, &office.directory);
+                // Where its credentials were refused last, because that is outside its site.
+                row["seen_outside"] = json!(
+                    office
+                        .directory
+                        .sighting(line.id)
+                        .map(|seen| json!({ "source": seen.source, "seen_at": seen.seen_at }))
+                );
+                Ok(Reply::Item(row))
             }
             LineOperation::Remove { line } => {
                 let line = find(&office.directory, &line)?;
@@ -130,7 +139,7 @@ impl LineOperation {
     }
 
     /// Where to put a password that the user gives on standard input, when the user asked for that.
-    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+    pub(super) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
         match self {
             LineOperation::Add { password_stdin: true, password, .. } => Some(password),
             _ => None,

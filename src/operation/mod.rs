@@ -3,8 +3,10 @@
 //! The command line reads its arguments straight into an [`Operation`]. A running node executes it for the command line
 //! over its admin socket; without a running node the command line executes it itself on the opened store.
 
+mod account;
 mod call;
 mod device;
+mod ladder;
 mod line;
 mod node;
 mod number;
@@ -15,6 +17,7 @@ mod reply;
 mod route;
 mod site;
 mod trunk;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +30,7 @@ use schema::secret::{KeyFile, SecretError};
 use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use account::AccountOperation;
 pub(crate) use call::CallOperation;
 pub(crate) use device::DeviceOperation;
 pub(crate) use line::LineOperation;
@@ -39,6 +43,7 @@ pub(crate) use reply::Reply;
 pub(crate) use route::RouteOperation;
 pub(crate) use site::SiteOperation;
 pub(crate) use trunk::TrunkOperation;
+pub(crate) use tunnel::{TunnelOperation, Tunnels};
 
 /// A noun and what to do with it.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -59,6 +64,12 @@ pub(crate) enum Operation {
     /// The address plan as a whole
     #[command(subcommand)]
     Prefix(PrefixOperation),
+    /// Tunnel accounts: what the sites' IADs log in with
+    #[command(subcommand)]
+    Account(AccountOperation),
+    /// Tunnels: which sites have one, since when, and what goes through it
+    #[command(subcommand)]
+    Tunnel(TunnelOperation),
     /// Telephone lines: extensions and their credentials
     #[command(subcommand)]
     Line(LineOperation),
@@ -122,6 +133,17 @@ pub(crate) enum OperationError {
         /// The device's site.
         site: String,
     },
+    /// A site has one account.
+    #[error(
+        "site {site} has the account {account}: `centrex6 account password {account}` sets its password anew, and `centrex6 account remove \
+         {account}` makes room for another"
+    )]
+    SiteHasAccount {
+        /// The site.
+        site: String,
+        /// Its account.
+        account: String,
+    },
     /// Nobody said where a site's prefix comes from.
     #[error(
         "the site needs a prefix: --region takes one from the pool ({regions}), --prefix gives one by hand, and --no-prefix lets its \
@@ -134,6 +156,21 @@ pub(crate) enum OperationError {
     /// A password could not be sealed.
     #[error("the password could not be sealed: {0}")]
     Seal(#[from] SecretError),
+    /// What only a running node knows was asked of the store.
+    #[error(
+        "no node runs here, and only a running one remembers messages: start it, or ask on the machine that carried the call"
+    )]
+    NotLive,
+    /// The messages are no longer remembered.
+    #[error(
+        "the messages of call {id:?} are not remembered here: node {node:?} carried it; [trace] memory_mib sets how many are kept"
+    )]
+    Forgotten {
+        /// The call.
+        id: String,
+        /// Who carried it.
+        node: String,
+    },
     /// The store took the change and did not say what it wrote.
     #[error("the store gave no row back")]
     NoRow,
@@ -169,6 +206,15 @@ impl Operation {
         <Words as clap::Parser>::try_parse_from(words).map(|words| words.operation)
     }
 
+    /// Where to put a password that the user gives on standard input, when the user asked for that.
+    pub(crate) fn wanted_password(&mut self) -> Option<&mut Option<String>> {
+        match self {
+            Operation::Line(operation) => operation.wanted_password(),
+            Operation::Account(operation) => operation.wanted_password(),
+            _ => None,
+        }
+    }
+
     /// Carries it out.
     pub(crate) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
@@ -177,6 +223,8 @@ impl Operation {
             Operation::Pool(operation) => operation.execute(office).await,
             Operation::Region(operation) => operation.execute(office).await,
             Operation::Prefix(operation) => operation.execute(office).await,
+            Operation::Account(operation) => operation.execute(office).await,
+            Operation::Tunnel(operation) => operation.execute(office).await,
             Operation::Line(operation) => operation.execute(office).await,
             Operation::Number(operation) => operation.execute(office).await,
             Operation::Trunk(operation) => operation.execute(office).await,

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
+use node::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::tunnel::Tunnels;
 use super::{Office, OperationError, Reply};
 
 /// What can be done with nodes.
@@ -23,6 +25,10 @@ pub(crate) struct Live {
     pub node: String,
     /// Its state as a JSON object: addresses, calls, registrations.
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
+    /// The SIP messages that it remembers.
+    pub trace: Trace,
+    /// Its tunnel roles.
+    pub tunnels: Tunnels,
 }
 
 impl NodeOperation {

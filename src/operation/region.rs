@@ -6,7 +6,7 @@ use schema::{AddressPlan, Change, Region, RegionBlock, RegionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, site, unix_now};
+use super::{Office, OperationError, Reply, site, unix_now, unknown};
 
 /// What can be done with regions.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -22,6 +22,11 @@ pub(crate) enum RegionOperation {
     },
     /// List all regions
     List,
+    /// Remove a region without sites; its blocks are the pool's again
+    Remove {
+        /// Its name
+        name: String,
+    },
 }
 
 impl RegionOperation {
@@ -55,8 +60,31 @@ impl RegionOperation {
                     [("REGION", "name"), ("BLOCKS", "blocks"), ("SITES", "sites"), ("ROOM", "room")];
                 Ok(Reply::rows(&columns, rows))
             }
+            RegionOperation::Remove { name } => {
+                let plan = office.directory.address_plan();
+                let region = plan.region_by_name(&name).ok_or_else(|| unknown("region", &name))?;
+                let item = shown(region, &plan);
+                for change in prefix_plan::dissolve(&plan, region.id)? {
+                    if let Err(error) = office.write(change).await {
+                        give_back(office, &plan, region.id).await?;
+                        return Err(error);
+                    }
+                }
+                Ok(Reply::Done { message: format!("removed region {name}"), item })
+            }
         }
     }
+}
+
+/// Gives a region the blocks back that it lost: a site came into it while it was being removed.
+async fn give_back(office: &Office, before: &AddressPlan, region: RegionId) -> Result<(), OperationError> {
+    let now = office.directory.address_plan();
+    for block in before.blocks.values().filter(|block| block.region == region) {
+        if !now.blocks.contains_key(&block.id) {
+            office.write(Change::PutRegionBlock(block.clone())).await?;
+        }
+    }
+    Ok(())
 }
 
 fn shown(region: &Region, plan: &AddressPlan) -> Value {

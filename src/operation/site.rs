@@ -48,7 +48,7 @@ pub(crate) enum SiteOperation {
         /// Its code or domain
         site: String,
     },
-    /// Remove a site that has no lines
+    /// Remove a site that has no lines, devices and account
     Remove {
         /// Its code or domain
         site: String,
@@ -62,6 +62,10 @@ impl SiteOperation {
                 let site = Site { region, pattern, prefix, ..Site::new(&name, &code, &domain)? };
                 site.check()?;
                 let plan = office.directory.address_plan();
+                if let Some(prefix) = prefix {
+                    let others = prefixes(&office.directory, None);
+                    prefix_plan::check_by_hand(&plan, &others, prefix, unix_now())?;
+                }
                 let by_plan = plan.pool.as_ref().filter(|_| site.prefix.is_none() && !no_prefix);
                 let site = match by_plan {
                     None => put(office, site).await?,
@@ -91,6 +95,8 @@ impl SiteOperation {
                 let site = find(&office.directory, &site)?;
                 let mut row = shown(&site, &line_counts(&office.directory));
                 row["devices"] = json!(office.directory.devices_of_site(site.id).len());
+                row["account"] =
+                    json!(office.directory.account_of_site(site.id).map(|account| account.name.clone()));
                 if let Some(warning) = device::warning(&office.directory, &site) {
                     row["warning"] = json!(warning.to_string());
                 }

@@ -9,6 +9,7 @@ use registrar::Locations;
 use schema::secret::KeyFile;
 use schema::{Change, Contents, Directory, Mirror, Node, Store, StoreError, Writer, WriterSettings};
 use tokio::task::JoinHandle;
+use tunnel_broker::control::ControlKey;
 
 use crate::operation::{Live, Office};
 
@@ -18,8 +19,12 @@ pub(super) struct Foundation {
     pub(super) directory: Arc<Directory>,
     pub(super) locations: Arc<Locations>,
     pub(super) writer: Writer,
+    /// Where one who follows what is stored is told of it.
+    pub(super) mirror: Arc<Mirror>,
     /// A secret that all nodes share, for nonces and routes.
     pub(super) shared_key: [u8; 32],
+    /// Another one, for brokers and tunnel servers.
+    pub(super) control_key: ControlKey,
     /// What the translator's workers share, when the role is played here.
     translator: OnceLock<b2bua_translator::Shared>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -44,14 +49,17 @@ impl Foundation {
         let settings = WriterSettings { spool, ..WriterSettings::default() };
         let writer = Writer::spawn(Arc::clone(&store), Arc::clone(&mirror), name, settings);
         let Contents { position, .. } = contents;
-        let follow = tokio::spawn(schema::follow(Arc::clone(&store), mirror, name.clone(), position));
+        let follow =
+            tokio::spawn(schema::follow(Arc::clone(&store), Arc::clone(&mirror), name.clone(), position));
         let sweep = tokio::spawn(sweep(Arc::clone(&locations)));
         Ok(Foundation {
             store,
             directory,
             locations,
             writer,
+            mirror,
             shared_key: key_file.derive("sip"),
+            control_key: ControlKey::new(key_file.derive(tunnel_broker::control::KEY_PURPOSE)),
             translator: OnceLock::new(),
             tasks: std::sync::Mutex::new(vec![follow, sweep]),
         })

@@ -2,15 +2,18 @@
 
 mod foundation;
 mod roles;
+mod tunnels;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use node::config::{Config, Role};
 use node::lifecycle::{self, Shutdown};
 use node::listener::Listener;
 use node::telemetry::{self, AdminServer, Health};
+use node::trace::{Trace, hep};
 use node::worker::Workers;
 use serde_json::json;
 use sip_core::flow::Transport;
@@ -20,6 +23,7 @@ use crate::operation::{Live, Office, Operation, Reply};
 
 use foundation::Foundation;
 use roles::Bound;
+use tunnels::Tunnels;
 
 /// A running platform. [`stop`](Platform::stop) it, or let it [`run_to_end`](Platform::run_to_end).
 pub(crate) struct Platform {
@@ -29,6 +33,7 @@ pub(crate) struct Platform {
     office: Arc<Office>,
     listeners: Listeners,
     workers: Vec<Workers>,
+    tunnels: Tunnels,
     health: Health,
     // Held for their Drop: the socket's file goes, the port closes.
     _admin_socket: AdminSocket,
@@ -54,8 +59,9 @@ impl Platform {
         let admin_server =
             AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
         let foundation = Foundation::lay(config).await?;
-        let started = start_roles(config, &foundation, &shutdown);
-        let (listeners, workers) = match started {
+        let trace = trace(&config.trace)?;
+        let started = start_all(config, &foundation, &shutdown, &trace).await;
+        let (listeners, workers, tunnels) = match started {
             Ok(started) => started,
             Err(error) => {
                 // The store is closed in order, so that the next start finds it clean.
@@ -63,7 +69,7 @@ impl Platform {
                 return Err(error);
             }
         };
-        let live = live(config, &foundation, &listeners);
+        let live = live(config, &foundation, &listeners, &tunnels, trace);
         let office = Arc::new(foundation.office(config, Some(live))?);
         let admin_socket = AdminSocket::listen(&config.node.admin_socket, Arc::clone(&office)).await?;
         foundation.announce(config);
@@ -82,6 +88,7 @@ impl Platform {
             office,
             listeners,
             workers,
+            tunnels,
             health,
             _admin_socket: admin_socket,
             _admin_server: admin_server,
@@ -123,13 +130,15 @@ impl Platform {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        let Platform { shutdown, drain_limit, foundation, workers, health, .. } = self;
+        let Platform { shutdown, drain_limit, foundation, workers, tunnels, health, .. } = self;
         let ending = lifecycle::run_to_end(&shutdown, workers, drain_limit).await;
         health.set_unready("stopped");
+        // After the workers, whose last calls go through tunnels; before the store, which takes the last leases.
+        let tunnels = tunnels.end().await;
         // After the workers: their last call records must reach the disk.
         foundation.close().await;
         ending?;
-        Ok(())
+        tunnels
     }
 }
 
@@ -143,18 +152,38 @@ pub(crate) async fn operate_offline(config: &Config, operation: Operation) -> an
     Ok(reply?)
 }
 
+/// Starts every role, the tunnels first: phones come through them.
+async fn start_all(
+    config: &Config,
+    foundation: &Foundation,
+    shutdown: &Shutdown,
+    trace: &Trace,
+) -> anyhow::Result<(Listeners, Vec<Workers>, Tunnels)> {
+    let tunnels = Tunnels::start(config, foundation, shutdown).await?;
+    match start_roles(config, foundation, shutdown, trace) {
+        Ok((listeners, workers)) => Ok((listeners, workers, tunnels)),
+        Err(error) => {
+            shutdown.stop();
+            // The other roles' fault is the one to be told.
+            let _ = tunnels.end().await;
+            Err(error)
+        }
+    }
+}
+
 /// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
 fn start_roles(
     config: &Config,
     foundation: &Foundation,
     shutdown: &Shutdown,
+    trace: &Trace,
 ) -> anyhow::Result<(Listeners, Vec<Workers>)> {
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown)?),
+        true => Some(Bound::proxy(config, shutdown, trace)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown)?),
+        true => Some(Bound::translator(config, shutdown, trace)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -170,24 +199,50 @@ fn start_roles(
     Ok((listeners, workers))
 }
 
+/// The memory for messages, and the way to Homer, when one is named.
+fn trace(config: &node::config::Trace) -> anyhow::Result<Trace> {
+    let password = config.homer_password_file.as_deref().map(|path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("[trace] homer_password_file: {}", path.display()))
+    });
+    let password = password.transpose()?;
+    let exporter = config.homer.map(|server| {
+        hep::Exporter::new(server, config.homer_agent, password.as_deref().map(str::trim_end))
+            .with_context(|| format!("[trace] homer: no way to {server}"))
+    });
+    Ok(Trace::new(config.memory_mib * 1024 * 1024, exporter.transpose()?))
+}
+
 /// What the running node tells of itself.
-fn live(config: &Config, foundation: &Foundation, listeners: &Listeners) -> Live {
+fn live(
+    config: &Config,
+    foundation: &Foundation,
+    listeners: &Listeners,
+    tunnels: &Tunnels,
+    trace: Trace,
+) -> Live {
     let locations = Arc::clone(&foundation.locations);
     let calls = foundation.calls();
     let texts = |listeners: &[Listener]| listeners.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let listeners = json!({
+    let mut listeners = json!({
         "registrar_proxy": texts(&listeners.proxy),
         "translator_ipv6": texts(&listeners.translator_ipv6),
         "translator_ipv4": texts(&listeners.translator_ipv4),
     });
+    for (role, addresses) in tunnels.listeners() {
+        listeners[role] = addresses;
+    }
+    let tunnels = tunnels.view();
+    let server = tunnels.server.clone();
     let state = move || {
         json!({
             "registered_lines": locations.lines(),
             "calls": calls(),
+            "tunnels": server.as_ref().map(|server| server.tunnels()),
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state) }
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

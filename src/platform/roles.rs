@@ -11,6 +11,7 @@ use node::config::Config;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
 use node::telemetry::Mask;
+use node::trace::Trace;
 use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
@@ -24,18 +25,24 @@ use crate::platform::foundation::Foundation;
 pub(super) struct Bound(BoundWorkers);
 
 impl Bound {
-    pub(super) fn proxy(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+    pub(super) fn proxy(config: &Config, shutdown: &Shutdown, trace: &Trace) -> anyhow::Result<Bound> {
         let mut workers = WorkersConfig::new("proxy", config.registrar_proxy.listen.clone(), &config.sip);
         workers.linger = PROXY_LINGER;
-        Bound::open(workers, config, shutdown)
+        Bound::open(workers, config, shutdown, trace)
     }
 
-    pub(super) fn translator(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+    pub(super) fn translator(config: &Config, shutdown: &Shutdown, trace: &Trace) -> anyhow::Result<Bound> {
         let listen = [config.translator.listen_ipv6.clone(), config.translator.listen_ipv4.clone()].concat();
-        Bound::open(WorkersConfig::new("translator", listen, &config.sip), config, shutdown)
+        Bound::open(WorkersConfig::new("translator", listen, &config.sip), config, shutdown, trace)
     }
 
-    fn open(mut workers: WorkersConfig, config: &Config, shutdown: &Shutdown) -> anyhow::Result<Bound> {
+    fn open(
+        mut workers: WorkersConfig,
+        config: &Config,
+        shutdown: &Shutdown,
+        trace: &Trace,
+    ) -> anyhow::Result<Bound> {
+        workers.trace = trace.clone();
         workers.workers = config.node.workers;
         workers.mask = Mask::new(&config.log);
         Ok(Bound(Workers::bind(workers, shutdown)?))

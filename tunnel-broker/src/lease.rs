@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
+use serde::{Deserialize, Serialize};
 
 /// Names one tunnel for its whole life, moves included. Never used twice, not even after a restart of the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TunnelId(pub u64);
 
 /// The two ends of a tunnel in IPv4. Protocol 41 has no ports: this pair is all that tells one tunnel from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Outer {
     /// The far end: on a tunnel server, the site's public address.
     pub client: Ipv4Addr,
@@ -18,7 +19,7 @@ pub struct Outer {
 }
 
 /// The numbered ends of the tunnel link itself (DTCP type `host`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Link {
     /// The far end's address.
     pub client: Ipv6Addr,
@@ -27,7 +28,7 @@ pub struct Link {
 }
 
 /// What may come out of a tunnel and is routed into it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Grant {
     /// The site's prefix.
     pub prefix: Option<Ipv6Net>,

@@ -136,6 +136,19 @@ impl Challenge {
     }
 }
 
+/// Name and value of the field that answers a 401 or 407 once, for who speaks SIP by hand. `None` when the response holds no challenge
+/// that we know.
+pub fn answer_challenge(
+    response: &Message,
+    user: &str,
+    password: &str,
+    method: &str,
+    uri: &str,
+) -> Option<(&'static str, String)> {
+    let credentials = Credentials { user: user.to_owned(), password: password.to_owned() };
+    Some(Challenge::from_response(response)?.answer(&credentials, method, uri, "0a4f113b"))
+}
+
 impl Algorithm {
     fn hex(self, text: &str) -> String {
         let digest = match self {

@@ -43,6 +43,7 @@ mod uri;
 mod via;
 
 pub use call::{Call, CallDirection, CallEvent, CallOptions, CallPhase, EndedBy, HoldStyle, IncomingCall};
+pub use digest::answer_challenge;
 pub use error::UaError;
 pub use gateway::{Gateway, GatewayConfig};
 pub use incoming::{Incoming, OptionsPolicy, ReceivedInvite};

@@ -95,13 +95,14 @@ impl Message {
         Ok(message)
     }
 
-    pub(crate) fn request(method: &str, uri: &str) -> Self {
+    /// A request without any fields.
+    pub fn request(method: &str, uri: &str) -> Self {
         let start = StartLine::Request { method: method.to_owned(), uri: uri.to_owned() };
         Self { start, headers: Vec::new(), body: Vec::new() }
     }
 
     /// A response to this request with the fields that RFC 3261 §8.2.6.2 copies; `tag` is added to To if it has none.
-    pub(crate) fn response_to(request: &Self, status: u16, tag: &str) -> Self {
+    pub fn response_to(request: &Self, status: u16, tag: &str) -> Self {
         let start = StartLine::Response { status, reason: reason_phrase(status).to_owned() };
         let mut response = Self { start, headers: Vec::new(), body: Vec::new() };
         for (name, value) in &request.headers {
@@ -169,11 +170,13 @@ impl Message {
         crate::uri::header_param(self.header(header)?, "tag")
     }
 
-    pub(crate) fn push(&mut self, name: &str, value: impl Into<String>) {
+    /// Adds a field at the end.
+    pub fn push(&mut self, name: &str, value: impl Into<String>) {
         self.headers.push((name.to_owned(), value.into()));
     }
 
-    pub(crate) fn remove(&mut self, name: &str) {
+    /// Takes away every field of this name.
+    pub fn remove(&mut self, name: &str) {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
     }
 
@@ -197,7 +200,7 @@ impl Message {
     }
 
     /// The bytes to send; Content-Length is written from the body.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.to_string().into_bytes();
         bytes.extend_from_slice(&self.body);
         bytes

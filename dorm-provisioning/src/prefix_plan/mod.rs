@@ -11,6 +11,8 @@
 //! - Same rows, same answer.
 
 mod blocks;
+mod by_hand;
+mod dissolve;
 mod occupied;
 #[cfg(test)]
 mod properties;
@@ -21,6 +23,8 @@ pub use schema::{AddressPlan, Pool, PrefixAllocation, Region, RegionBlock};
 use schema::{Change, PrefixAllocationId, RegionBlockId, RegionId, SiteId};
 
 use self::blocks::candidates;
+pub use self::by_hand::{check_by_hand, free_by_hand};
+pub use self::dissolve::dissolve;
 use self::occupied::Occupied;
 pub use self::tree::{Branch, Kind, SiteLeaf, Tree, tree};
 
@@ -74,6 +78,42 @@ pub enum PlanError {
         to: Box<Pool>,
         /// What is in the way.
         reason: String,
+    },
+    /// Another site has it, or a part of it.
+    #[error(
+        "{prefix} overlaps {by}, which another site has: give another prefix; `centrex6 prefix tree` shows what is free"
+    )]
+    Taken {
+        /// What was asked for.
+        prefix: Ipv6Net,
+        /// What is in the way.
+        by: Ipv6Net,
+    },
+    /// Another site had it, or a part of it, until lately.
+    #[error(
+        "{prefix} overlaps {by}, which site {site} had and which rests until {}: give another prefix, wait, or let prefixes rest for fewer \
+         days with `centrex6 pool set {pool} --rest-days`",
+        date(*.until)
+    )]
+    Resting {
+        /// What was asked for.
+        prefix: Ipv6Net,
+        /// What is in the way.
+        by: Ipv6Net,
+        /// Whose it was.
+        site: SiteId,
+        /// When its rest is over, in seconds since 1970.
+        until: i64,
+        /// The pool.
+        pool: Ipv6Net,
+    },
+    /// A region cannot go while sites live in it.
+    #[error("region {region} still has {}: remove them first, `centrex6 site list` shows them", counted(*.sites))]
+    RegionInUse {
+        /// Its name.
+        region: String,
+        /// How many have a prefix of its blocks.
+        sites: usize,
     },
 }
 
@@ -176,31 +216,6 @@ pub fn free(plan: &AddressPlan, site: SiteId, now: i64) -> Option<PrefixAllocati
     Some(PrefixAllocation { freed_at: Some(now), ..live.clone() })
 }
 
-/// What to write when a site goes that had a prefix by hand, so that it rests like any other; nothing when it is none of the pool's. The
-/// second is a row that it replaces.
-pub fn free_by_hand(
-    plan: &AddressPlan,
-    site: SiteId,
-    prefix: Ipv6Net,
-    now: i64,
-) -> Option<(PrefixAllocation, Option<PrefixAllocationId>)> {
-    let prefix = prefix.trunc();
-    plan.pool.as_ref().filter(|pool| overlap(pool.prefix, prefix))?;
-    let former = plan.allocations.values().find(|row| row.prefix == prefix);
-    if former.is_some_and(|row| row.freed_at.is_none()) {
-        return None;
-    }
-    let row = PrefixAllocation {
-        id: PrefixAllocationId::NEW,
-        prefix,
-        site,
-        region: None,
-        allocated_at: now,
-        freed_at: Some(now),
-    };
-    Some((row, former.map(|row| row.id)))
-}
-
 /// Whether the pool may become `new`: what is given must keep its place.
 ///
 /// # Errors
@@ -284,6 +299,10 @@ fn shown(pool: &Pool) -> String {
     format!("{} (blocks /{}, sites /{})", pool.prefix, pool.block_len, pool.site_len)
 }
 
+fn counted(sites: usize) -> String {
+    if sites == 1 { "1 site".to_owned() } else { format!("{sites} sites") }
+}
+
 /// A day, as people write it.
 fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds)
@@ -297,7 +316,7 @@ mod tests {
 
     const DAY: i64 = 24 * 3600;
 
-    fn net(text: &str) -> Ipv6Net {
+    pub(super) fn net(text: &str) -> Ipv6Net {
         text.parse().expect("a prefix")
     }
 

@@ -1,17 +1,23 @@
 //! What every test needs: nodes of the real binary, sipp, simulated phones, a network that loses packets.
 
+mod baresip;
+mod kamailio;
 mod lossy;
 mod node;
 mod phone;
+pub(crate) mod raw;
 mod sipp;
 
 use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+pub(crate) use baresip::Persona;
+pub(crate) use kamailio::Kamailio;
 pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
+pub(crate) use raw::Raw;
 pub(crate) use sipp::{Running, Sipp, Trace};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.

@@ -295,7 +295,7 @@ fn file(scenario: &str) -> PathBuf {
 }
 
 /// A port that was free a moment ago: sipp takes port 0 too, but does not say what it got.
-fn free_port(ip: IpAddr, tcp: bool) -> u16 {
+pub(crate) fn free_port(ip: IpAddr, tcp: bool) -> u16 {
     let local = match tcp {
         true => TcpListener::bind((ip, 0)).unwrap().local_addr(),
         false => UdpSocket::bind((ip, 0)).unwrap().local_addr(),
@@ -304,7 +304,7 @@ fn free_port(ip: IpAddr, tcp: bool) -> u16 {
 }
 
 /// Whether somebody has the port, as the kernel tells it: to try it would be in sipp's way.
-fn is_bound(local: SocketAddr, tcp: bool) -> bool {
+pub(crate) fn is_bound(local: SocketAddr, tcp: bool) -> bool {
     let table = match (tcp, local.is_ipv6()) {
         (false, true) => "/proc/net/udp6",
         (false, false) => "/proc/net/udp",

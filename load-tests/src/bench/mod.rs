@@ -93,7 +93,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 /// The binary of the release profile, wherever below the target folder this program lies itself.
-fn release_binary() -> anyhow::Result<PathBuf> {
+pub(crate) fn release_binary() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("this program does not know where it lies")?;
     let candidates = own.ancestors().skip(1).map(|folder| folder.join("release").join("centrex6"));
     let mut candidates = candidates.take(4);

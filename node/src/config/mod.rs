@@ -11,6 +11,7 @@ mod reader;
 mod registrar_proxy;
 mod sip;
 mod store;
+mod trace;
 mod translator;
 mod tunnel_broker;
 mod tunnel_server;
@@ -24,6 +25,7 @@ pub use self::node::{Node, Role};
 pub use self::registrar_proxy::{DigestAlgorithm, HostPort, RegistrarProxy};
 pub use self::sip::{Sip, StreamLimits};
 pub use self::store::{Store, StoreUrl};
+pub use self::trace::Trace;
 pub use self::translator::{PortRange, Translator};
 pub use self::tunnel_broker::TunnelBroker;
 pub use self::tunnel_server::TunnelServer;
@@ -49,6 +51,8 @@ pub struct Config {
     pub tunnel_broker: TunnelBroker,
     /// `[tunnel_server]`: the role of that name.
     pub tunnel_server: TunnelServer,
+    /// `[trace]`: which SIP messages are remembered, and where copies go.
+    pub trace: Trace,
     /// `[log]`: what is logged, and how.
     pub log: Log,
 }
@@ -106,6 +110,7 @@ fn read(
         translator: Translator::read(&mut document.section("translator")),
         tunnel_broker: TunnelBroker::read(&mut document.section("tunnel_broker"), &node),
         tunnel_server: TunnelServer::read(&mut document.section("tunnel_server"), &node),
+        trace: Trace::read(&mut document.section("trace")),
         log: Log::read(&mut document.section("log")),
         node,
     };

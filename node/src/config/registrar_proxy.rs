@@ -33,6 +33,14 @@ pub struct RegistrarProxy {
     pub digest_algorithms: Vec<DigestAlgorithm>,
     /// How long a nonce is good for.
     pub nonce_lifetime: Duration,
+    /// How long an unanswered call rings.
+    pub ring_timeout: Duration,
+    /// The session interval that calls are brought down to (RFC 4028 §8); zero leaves them alone.
+    pub session_expires: Duration,
+    /// The shortest session interval that is let through.
+    pub min_session_expires: Duration,
+    /// Whether a phone's redirection to another line is followed.
+    pub follow_redirects: bool,
 }
 
 impl RegistrarProxy {
@@ -53,6 +61,14 @@ impl RegistrarProxy {
             ),
             digest_algorithms: section.list("digest_algorithms", default.digest_algorithms),
             nonce_lifetime: section.seconds("nonce_lifetime_s", default.nonce_lifetime, 1..=86_400),
+            ring_timeout: section.seconds("ring_timeout_s", default.ring_timeout, 1..=3600),
+            session_expires: section.seconds("session_expires_s", default.session_expires, 0..=86_400),
+            min_session_expires: section.seconds(
+                "min_session_expires_s",
+                default.min_session_expires,
+                90..=86_400,
+            ),
+            follow_redirects: section.flag("follow_redirects", default.follow_redirects),
         };
         if role.listen.is_empty() {
             section.refuse("listen", "must name at least one listener");
@@ -62,6 +78,9 @@ impl RegistrarProxy {
         }
         if role.default_expires < role.min_expires || role.default_expires > role.max_expires {
             section.refuse("default_expires_s", "must lie between min_expires_s and max_expires_s");
+        }
+        if !role.session_expires.is_zero() && role.session_expires < role.min_session_expires {
+            section.refuse("session_expires_s", "must be 0 or at least min_session_expires_s");
         }
         role
     }
@@ -81,6 +100,10 @@ impl Default for RegistrarProxy {
             max_bindings_per_line: 10,
             digest_algorithms: vec![DigestAlgorithm::Md5],
             nonce_lifetime: Duration::from_secs(300),
+            ring_timeout: Duration::from_secs(180),
+            session_expires: Duration::from_secs(1800),
+            min_session_expires: Duration::from_secs(90),
+            follow_redirects: true,
         }
     }
 }

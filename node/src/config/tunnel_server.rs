@@ -1,6 +1,6 @@
 //! `[tunnel_server]`: the role that holds the tunnels' central ends.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::Ipv6Net;
 
@@ -22,6 +22,8 @@ pub struct TunnelServer {
     pub device: String,
     /// The networks routed to the device; empty stands for the pool of the address plan.
     pub networks: Vec<Ipv6Net>,
+    /// The source of the ICMPv6 errors that sites are sent; `None` stands for an address of this machine.
+    pub icmp_source: Option<Ipv6Addr>,
     /// Where brokers of other processes give orders; `None` takes orders of this process only.
     pub control_listen: Option<SocketAddr>,
     /// Whether TCP's maximum segment size is lowered to what a tunnel carries.
@@ -38,6 +40,7 @@ impl TunnelServer {
             mtu: section.integer("mtu", default.mtu, 1_280..=9_000),
             device: section.text("device", &default.device),
             networks: section.list("networks", default.networks),
+            icmp_source: section.optional("icmp_source"),
             control_listen: section.optional("control_listen"),
             clamp_mss: section.flag("clamp_mss", default.clamp_mss),
         };
@@ -80,6 +83,7 @@ impl Default for TunnelServer {
             mtu: 1_280,
             device: "cx6tun".to_owned(),
             networks: vec![],
+            icmp_source: None,
             control_listen: None,
             clamp_mss: true,
         }

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use sip_core::core::TransmitId;
 use sip_core::flow::{ConnectionId, Flow};
 use sip_core::owner::owner;
+use sip_core::transaction::unframed;
 use sip_core::wire::frame::{Frame, FrameError, Framer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
@@ -47,16 +48,20 @@ enum End {
 }
 
 /// Reads and writes until the connection ends from either side; then tells everybody who may have known it.
-pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite, connection: Connection) {
+pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Connection) {
     let Connection { flow, id, shared, mut queue } = connection;
     shared.metrics.connections_opened.increment(1);
     shared.metrics.connections_open.increment(1);
-    let state =
-        State { last_use: Cell::new(Instant::now()), under_way: Cell::new(None), pong: Notify::new() };
-    let (reader, writer) = tokio::io::split(stream);
+    let state = State {
+        last_use: Cell::new(Instant::now()),
+        under_way: Cell::new(None),
+        pong: Notify::new(),
+        last_word: Cell::new(None),
+    };
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let end = tokio::select! {
-        end = read(reader, flow, &shared, &state) => end,
-        end = write(writer, &mut queue, &shared, &state) => end,
+        end = read(&mut reader, flow, &shared, &state) => end,
+        end = write(&mut writer, &mut queue, &shared, &state) => end,
         () = idle(shared.limits.idle, &state) => Err(End::Idle),
     };
     let end = end.err().unwrap_or(End::Ours);
@@ -66,6 +71,9 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite, connection: Conne
         _ => {}
     }
     tracing::debug!(remote = %shared.mask.addr(flow.remote), reason = %end, "connection ended");
+    if matches!(end, End::Framing(_)) && state.under_way.get().is_none() {
+        let _ = tokio::time::timeout(PARTING, part(reader, writer, &mut queue, &state)).await;
+    }
     if let Some(origin) = state.under_way.get() {
         report(origin, &shared).await;
     }
@@ -93,10 +101,36 @@ struct State {
     under_way: Cell<Option<Origin>>,
     /// The peer has asked for a sign of life.
     pong: Notify,
+    /// What the peer is told before the connection is closed.
+    last_word: Cell<Option<Bytes>>,
 }
 
-async fn read(reader: impl AsyncRead, flow: Flow, shared: &Shared, state: &State) -> Result<(), End> {
-    let mut reader = std::pin::pin!(reader);
+/// Answers what came before the message that could not be framed, then that one, and closes. What still comes is read and dropped,
+/// since closing over it would take the answers back.
+async fn part(
+    reader: impl AsyncRead + Unpin,
+    mut writer: impl AsyncWrite + Unpin,
+    queue: &mut mpsc::Receiver<Outgoing>,
+    state: &State,
+) -> io::Result<()> {
+    while let Ok(Some(Outgoing { origin, bytes })) = tokio::time::timeout(LINGER, queue.recv()).await {
+        state.under_way.set(Some(origin));
+        writer.write_all(&bytes).await?;
+        state.under_way.set(None);
+    }
+    if let Some(word) = state.last_word.take() {
+        writer.write_all(&word).await?;
+    }
+    writer.shutdown().await?;
+    tokio::io::copy(&mut reader.take(MOST_LEFT), &mut tokio::io::sink()).await.map(drop)
+}
+
+async fn read(
+    reader: &mut (impl AsyncRead + Unpin),
+    flow: Flow,
+    shared: &Shared,
+    state: &State,
+) -> Result<(), End> {
     let mut framer = Framer::new(&shared.framing);
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
@@ -105,7 +139,15 @@ async fn read(reader: impl AsyncRead, flow: Flow, shared: &Shared, state: &State
             return Err(End::Peer);
         }
         framer.push(&buffer);
-        while let Some(frame) = framer.next_frame()? {
+        loop {
+            let frame = match framer.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    state.last_word.set(framer.unframed().and_then(unframed));
+                    return Err(error.into());
+                }
+            };
             state.last_use.set(Instant::now());
             match frame {
                 Frame::Message(bytes) => {
@@ -133,12 +175,11 @@ async fn deliver(flow: Flow, bytes: Bytes, shared: &Shared) {
 }
 
 async fn write(
-    writer: impl AsyncWrite,
+    writer: &mut (impl AsyncWrite + Unpin),
     queue: &mut mpsc::Receiver<Outgoing>,
     shared: &Shared,
     state: &State,
 ) -> Result<(), End> {
-    let mut writer = std::pin::pin!(writer);
     loop {
         tokio::select! {
             outgoing = queue.recv() => {
@@ -179,5 +220,11 @@ async fn report(origin: Origin, shared: &Shared) {
     }
 }
 
+/// How long a peer may take to hear the last answers.
+const PARTING: Duration = Duration::from_secs(2);
+/// How long the workers may take to answer what came before.
+const LINGER: Duration = Duration::from_millis(500);
+/// How many bytes of a peer that does not stop sending are read meanwhile.
+const MOST_LEFT: u64 = 256 * 1024;
 /// Bytes read at once.
 const READ_BUFFER: usize = 16 * 1024;

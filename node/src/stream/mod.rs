@@ -5,7 +5,6 @@
 
 mod connection;
 mod remotes;
-mod slots;
 
 use std::collections::HashMap;
 use std::io;
@@ -25,12 +24,12 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 pub(crate) use self::remotes::Remotes;
-pub(crate) use self::slots::{ConnectionSlots, NoSlot};
 
 use self::connection::{Connection, Outgoing};
 use crate::config::StreamLimits;
 use crate::handover::{Origin, Peers};
 use crate::metrics::Metrics;
+use crate::slots::{ConnectionSlots, NoSlot};
 use crate::telemetry::Mask;
 
 /// What connections tell their worker.

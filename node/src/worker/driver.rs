@@ -8,21 +8,23 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip_core::core::{Core, Input, Output, Transmit, TransmitId};
+use sip_core::core::{Core, Input, Output, TimerId, Transmit, TransmitId};
 use sip_core::flow::{Flow, Transport};
 use sip_core::ids::WorkerId;
 use sip_core::owner::{is_keep_alive, may_be_sip, owner};
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
-use super::timers::Timers;
 use super::{WorkerContext, WorkersConfig};
 use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
+use crate::slots::ConnectionSlots;
 use crate::socket::{RecvBatch, SendQueue, UdpSocket, WorkerSockets};
-use crate::stream::{self, ConnectionSlots, Remotes, SharedParts, StreamEvent, Streams};
+use crate::stream::{self, Remotes, SharedParts, StreamEvent, Streams};
 use crate::telemetry::Mask;
+use crate::timers::Timers;
+use crate::trace::{Recorder, Way};
 use crate::world::{Answered, Reply, World};
 
 /// What a driver is made from.
@@ -57,7 +59,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     events: mpsc::Receiver<StreamEvent>,
     peers: Peers,
     handed: mpsc::Receiver<Handed>,
-    timers: Timers,
+    timers: Timers<TimerId>,
     answers: mpsc::UnboundedSender<Answered<C::Answer>>,
     answered: mpsc::UnboundedReceiver<Answered<C::Answer>>,
     unanswered: usize,
@@ -65,6 +67,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
     mask: Mask,
+    recorder: Recorder,
 }
 
 struct Udp {
@@ -119,6 +122,7 @@ where
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
+            recorder: config.trace.recorder(&config.role, worker),
         })
     }
 
@@ -241,6 +245,9 @@ where
 
     /// The law of [`Core`]: one input, then every output, then the next input. No other place gives a core its input.
     fn step(&mut self, input: Input<C::Answer>) {
+        if let Input::Received { flow, bytes } = &input {
+            self.recorder.record(Way::Received, flow, bytes);
+        }
         self.core.handle_input(now(), input);
         self.drain();
     }
@@ -248,7 +255,10 @@ where
     fn drain(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.transmit(transmit),
+                Output::Transmit(transmit) => {
+                    self.recorder.record(Way::Sent, &transmit.flow, &transmit.bytes);
+                    self.transmit(transmit);
+                }
                 Output::SetTimer(id, at) => self.timers.set(id, at),
                 Output::Ask(token, question) => {
                     self.unanswered += 1;

@@ -2,7 +2,6 @@
 
 mod activity;
 mod driver;
-mod timers;
 
 use std::sync::Arc;
 use std::thread;
@@ -19,9 +18,11 @@ use crate::config::{Sip, StreamLimits};
 use crate::handover::Peers;
 use crate::listener::Listener;
 use crate::shutdown::Shutdown;
+use crate::slots::ConnectionSlots;
 use crate::socket::{self, BindError, WorkerSockets};
-use crate::stream::{ConnectionSlots, Remotes};
+use crate::stream::Remotes;
 use crate::telemetry::Mask;
+use crate::trace::Trace;
 use crate::world::World;
 
 /// How the workers of one role are set up.
@@ -44,6 +45,8 @@ pub struct WorkersConfig {
     pub linger: Duration,
     /// What log lines hide.
     pub mask: Mask,
+    /// Where messages are remembered.
+    pub trace: Trace,
 }
 
 impl WorkersConfig {
@@ -58,6 +61,7 @@ impl WorkersConfig {
             handover_queue: 4096,
             linger: Duration::ZERO,
             mask: Mask::default(),
+            trace: Trace::default(),
         }
     }
 }
@@ -138,7 +142,8 @@ impl BoundWorkers {
         let count = sockets.len();
         let factory = Arc::new(factory);
         let activity = Arc::new(Activity::new(count));
-        let slots = ConnectionSlots::new(&config.stream);
+        let slots =
+            ConnectionSlots::new(config.stream.max_connections, config.stream.max_connections_per_source);
         let remotes = Remotes::default();
         let (peers, receivers) = Peers::new(count, config.handover_queue);
         let mut workers = Workers { shutdown: shutdown.clone(), local, activity, threads: vec![] };

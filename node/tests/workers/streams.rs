@@ -140,3 +140,24 @@ async fn connections_of_one_source_are_bounded() {
     }
     platform.stop().await;
 }
+
+/// RFC 4475 §3.1.2.3: who sends a length that is none over a stream is told so, and the connection ends.
+/// RFC 3261 §18.3: a message on a stream has a Content-Length.
+#[tokio::test]
+async fn the_sender_of_what_cannot_be_framed_is_told() {
+    let platform = Platform::start("told", 1);
+    for length in ["", "Content-Length: -999\r\n", "l: 1\r\nl: 2\r\n"] {
+        let mut client = TcpClient::to(platform.tcp()[0]).await;
+        let head = "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP [::1]:9;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\n\
+                    To: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n";
+        client.send(format!("{head}{length}\r\nand more").as_bytes()).await;
+        let mut answer = String::new();
+        client.stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with("SIP/2.0 400 ") && answer.contains("\r\nCall-ID: x\r\n"),
+            "{length}: {answer}"
+        );
+        assert_eq!(answer.matches("SIP/2.0 400 ").count(), 1);
+    }
+    platform.stop().await;
+}

@@ -216,6 +216,8 @@ impl Stored for CallRecord {
             self.reason.as_str().into(),
             self.ended_by.map(|side| side.as_str()).into(),
             self.media.to_string().into(),
+            list(&self.call_ids),
+            self.explanation.as_str().into(),
         ]
     }
 
@@ -236,6 +238,8 @@ impl Stored for CallRecord {
             reason: cell.text()?,
             ended_by: cell.optional_parsed()?,
             media: cell.json()?,
+            call_ids: cell.json()?,
+            explanation: cell.text()?,
         })
     }
 }

@@ -196,6 +196,8 @@ pub(crate) static CALL_RECORD: Table = Table {
         ("reason", Text),
         ("ended_by", Text),
         ("media", Text),
+        ("call_ids", Text),
+        ("explanation", Text),
     ],
     key: 1,
     label: "id",

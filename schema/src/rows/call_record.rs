@@ -39,6 +39,10 @@ pub struct CallRecord {
     pub ended_by: Option<EndedBy>,
     /// The media statistics of each leg, as the translator writes them.
     pub media: serde_json::Value,
+    /// The Call-IDs of its legs, the caller's first: its messages are found by them.
+    pub call_ids: Vec<String>,
+    /// One sentence on why it ended so: which leg, which hop, which rule or peer said so. Empty when there is no more to say than `reason`.
+    pub explanation: String,
 }
 
 impl CallRecord {
@@ -53,6 +57,9 @@ impl CallRecord {
         check_text("call record caller", &self.caller, 1024)?;
         check_text("call record callee", &self.callee, 1024)?;
         check_text("call record reason", &self.reason, 512)?;
+        check_text("call record explanation", &self.explanation, 1024)?;
+        ensure(self.call_ids.len() <= 64, "call record Call-IDs", "", "use at most 64")?;
+        self.call_ids.iter().try_for_each(|id| check_text("call record Call-ID", id, 256))?;
         let media = self.media.to_string();
         ensure(media.len() <= 64 * 1024, "call record media", "", "use at most 64 KiB of JSON")?;
         ensure(!media.contains("\\u0000"), "call record media", "", "leave NUL characters out")

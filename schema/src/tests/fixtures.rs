@@ -134,6 +134,8 @@ pub(super) fn record(id: &str, started_at: i64) -> CallRecord {
         reason: String::new(),
         ended_by: Some(EndedBy::Callee),
         media: serde_json::json!({"legs": [{"sent": 50, "mos": 4.4}]}),
+        call_ids: vec!["a@192.0.2.1".to_owned(), "c6w00-b".to_owned()],
+        explanation: "the called party hung up".to_owned(),
     }
 }
 

@@ -21,8 +21,9 @@ impl DialogSet {
     ///
     /// [`DialogError::NoDialog`] for a response that makes none: a 100, or a failure.
     pub fn receive(&mut self, response: &Message, flow: Flow) -> Result<&mut Dialog, DialogError> {
-        let known = DialogId::of_response(response)
-            .and_then(|id| self.dialogs.iter().position(|dialog| *dialog.id() == id));
+        // A peer of RFC 2543 has no tag: all that it says is about one dialog.
+        let remote_tag = response.to_tag().unwrap_or_default();
+        let known = self.dialogs.iter().position(|dialog| dialog.id().remote_tag == remote_tag);
         let at = match known {
             Some(at) => at,
             None => {
@@ -92,6 +93,20 @@ mod tests {
         let id = set.iter().nth(1).unwrap().id().clone();
         assert_eq!(set.take(&id).unwrap().id(), &id);
         assert!(set.take(&id).is_none());
+    }
+
+    /// RFC 3261 §13.2.2.4: a 2xx that comes again is about the same dialog, also from a peer without a tag.
+    #[test]
+    fn a_peer_without_a_tag_has_one_dialog() {
+        let mut set = DialogSet::new(parse(INVITE));
+        for _ in 0..2 {
+            let untagged = response("200 OK", "a")
+                .edit()
+                .set(crate::wire::Name::To, "<sip:101@s042.example.net>")
+                .finish();
+            assert_eq!(set.receive(&untagged, flow()).unwrap().id().remote_tag, "");
+        }
+        assert_eq!(set.iter().count(), 1);
     }
 
     #[test]

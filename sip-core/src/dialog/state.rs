@@ -234,9 +234,9 @@ impl Dialog {
             Some((first, rest)) if !is_loose(&first.uri) => {
                 let mut routes = rest.to_vec();
                 routes.push(NameAddr::new(self.remote_target.clone()));
-                (for_request_line(&first.uri), routes)
+                (first.uri.for_request_line(), routes)
             }
-            _ => (for_request_line(&self.remote_target), self.routes.clone()),
+            _ => (self.remote_target.for_request_line(), self.routes.clone()),
         }
     }
 }
@@ -246,16 +246,6 @@ const MAX_CSEQ: u32 = i32::MAX as u32;
 
 fn is_loose(uri: &Uri) -> bool {
     uri.sip().is_some_and(|uri| uri.is_loose())
-}
-
-/// Without what a Request-URI may not hold (RFC 3261 §19.1.1, table 1).
-fn for_request_line(uri: &Uri) -> Uri {
-    let mut uri = uri.clone();
-    if let Uri::Sip(sip) = &mut uri {
-        sip.headers = None;
-        sip.params.remove("method");
-    }
-    uri
 }
 
 fn contact(message: &Message) -> Result<Option<Uri>, DialogError> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::tape::Tape;
 use super::{End, address};
 use crate::core::{TimerId, TransmitId};
 use crate::flow::{ConnectionId, Flow, Transport};
@@ -18,7 +19,7 @@ use crate::wire::{Builder, Limits, Message, StatusCode};
 /// - a client's user gets one final response or one failure, except for further 2xx to INVITE.
 pub fn transaction_ops(data: &[u8]) {
     let mut play = Play::new();
-    let mut tape = Tape(data);
+    let mut tape = Tape::new(data);
     while let Some(op) = tape.byte() {
         play.op(op, &mut tape);
         play.drain();
@@ -29,32 +30,6 @@ pub fn transaction_ops(data: &[u8]) {
 const MAX_TRANSACTIONS: usize = 8;
 const METHODS: [&str; 7] = ["INVITE", "ACK", "CANCEL", "OPTIONS", "BYE", "PRACK", "X"];
 const STATUSES: [u16; 8] = [100, 180, 183, 200, 202, 302, 486, 603];
-
-/// The bytes that are left.
-struct Tape<'a>(&'a [u8]);
-
-impl<'a> Tape<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    /// A number below `bound`; zero at the end.
-    fn below(&mut self, bound: usize) -> usize {
-        self.byte().map_or(0, |byte| usize::from(byte) % bound.max(1))
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
-        choices.get(self.below(choices.len())).copied()
-    }
-
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-}
 
 #[derive(Default)]
 struct Client {

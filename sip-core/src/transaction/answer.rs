@@ -2,8 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use bytes::Bytes;
+
 use crate::wire::header::{CSeq, MaxForwards, Reason, Via};
-use crate::wire::{Builder, Message, Method, Name, StatusCode};
+use crate::wire::{Builder, Limits, Message, Method, Name, ParseError, StatusCode};
 
 /// The ACK for a final response other than 2xx (RFC 3261 §17.1.1.3): the INVITE's Request-URI, top Via, Route, From and Call-ID,
 /// and the response's To.
@@ -30,6 +32,22 @@ fn follow_up(invite: &Message, method: Method) -> Builder {
 /// A response that nobody remembers having sent (RFC 3261 §8.2.7).
 pub(super) fn stateless(request: &Message, via: &Via, status: StatusCode, reason: Option<&str>) -> Builder {
     Builder::response_to(request, status, reason, Some(&tag(request, via)))
+}
+
+/// The 400 for the head of a message of which a stream does not tell the length (RFC 4475 §3.1.2.3). `None` where nobody can be
+/// answered: a response, an ACK, too little to read.
+pub fn unframed(head: Bytes) -> Option<Bytes> {
+    let request = match Message::parse(head, &Limits::default()) {
+        Ok(message) => message,
+        Err(malformed) => *malformed.partial?,
+    };
+    if !request.is_request() || request.is(&Method::Ack) || !request.has(Name::CSeq) {
+        return None;
+    }
+    let via = request.top_via().ok()?;
+    let reason = ParseError::ContentLength.to_string();
+    let response = stateless(&request, &via, StatusCode::BAD_REQUEST, Some(&reason)).finish();
+    Some(response.bytes().clone())
 }
 
 /// The To tag of a stateless response: the same for each copy of a request, and for the ACK that answers it, so that this ACK can
@@ -80,6 +98,18 @@ mod tests {
              Call-ID: c\r\nCSeq: 7 CANCEL\r\nTo: <sip:101@s042.example.net>\r\n\
              Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_framed_is_answered_where_somebody_waits() {
+        let text = String::from_utf8(invite().bytes().to_vec()).unwrap();
+        let answer = |from: &str, to: &str| unframed(Bytes::from(text.replace(from, to)));
+        let refusal = answer("Content-Length: 0", "Content-Length: -999").unwrap();
+        assert!(refusal.starts_with(b"SIP/2.0 400 Content-Length is not a valid number\r\n"));
+        assert!(answer("Content-Length: 0\r\n", "").is_some());
+        assert_eq!(answer("CSeq", "X-CSeq"), None);
+        assert_eq!(answer("INVITE sip", "ACK sip"), None);
+        assert_eq!(unframed(response(200).bytes().clone()), None);
     }
 
     #[test]

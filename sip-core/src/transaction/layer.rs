@@ -188,7 +188,8 @@ impl Layer {
                     self.counters.retransmissions += 1;
                     return self.servers.repeated(&self.settings, id, &mut self.out);
                 }
-                let merge = self.settings.detect_merged.then(|| MergeKey::new(&request, &cseq)).flatten();
+                let detect = (self.settings.detect_merged)(method);
+                let merge = detect.then(|| MergeKey::new(&request, &cseq)).flatten();
                 self.receive_new(now, flow, request, &via, (key, merge));
             }
         }
@@ -288,8 +289,19 @@ impl Layer {
         if request.is(&Method::Ack) || !request.has(Name::CSeq) {
             return false;
         }
-        let Ok(via) = request.top_via() else { return false };
-        let noted = noted(request.clone(), &via, &flow);
+        let (via, noted) = match (request.top_via(), status) {
+            (Ok(via), _) => {
+                let noted = noted(request.clone(), &via, &flow);
+                (via, noted)
+            }
+            // Its Via is of that version, too, and goes back as it stands.
+            (Err(_), StatusCode::VERSION_NOT_SUPPORTED) => {
+                let first = request.text(Name::Via).and_then(|value| value.split(',').next());
+                let Some(Ok(via)) = first.map(Via::parse_any_version) else { return false };
+                (via, request.clone())
+            }
+            (Err(_), _) => return false,
+        };
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(self.settings.retry_after);
         let response =
             answer::stateless(&noted, &via, status, reason).header_if(Name::RetryAfter, retry_after).finish();

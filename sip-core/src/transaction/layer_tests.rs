@@ -161,7 +161,7 @@ fn a_request_reaches_the_user_once_with_its_source_noted() {
 
 #[test]
 fn another_sent_by_or_method_is_another_transaction() {
-    let mut bench = Bench::with(Settings { detect_merged: false, ..Settings::default() });
+    let mut bench = Bench::with(Settings { detect_merged: |_| false, ..Settings::default() });
     for text in [
         message("OPTIONS"),
         message("INFO"),
@@ -300,7 +300,7 @@ fn a_merged_request_gets_482() {
 
 #[test]
 fn spirals_pass_where_the_user_does_its_own_loop_detection() {
-    let mut bench = Bench::with(Settings { detect_merged: false, ..Settings::default() });
+    let mut bench = Bench::with(Settings { detect_merged: |_| false, ..Settings::default() });
     bench.receive(&message("INVITE"));
     bench.receive(&message("INVITE").replace("z9hG4bKa", "z9hG4bKb"));
     bench.server();

@@ -37,6 +37,7 @@ mod machine_tests;
 #[cfg(test)]
 mod pair_tests;
 
+pub use answer::unframed;
 pub use counters::Counters;
 pub use event::{ClientId, Event, Failure, Output, Overflow, ServerId};
 pub use layer::Layer;

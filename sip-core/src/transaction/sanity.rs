@@ -1,7 +1,7 @@
 //! What a message must have before it is looked at (RFC 3261 §8.1.1, §16.3).
 
 use crate::wire::header::{CSeq, MaxForwards, Via};
-use crate::wire::{HeaderError, Message, Name, Uri};
+use crate::wire::{HeaderError, Message, Name};
 
 /// What was read on the way.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Method,
     #[error("Max-Forwards is over 255")]
     MaxForwards,
+    #[error("Request-URI holds headers")]
+    UriHeaders,
     #[error("Request-URI is malformed: {0}")]
     RequestUri(#[from] crate::wire::UriError),
 }
@@ -28,8 +30,14 @@ pub(super) enum Fault {
 /// Every request has Via, From, To, Call-ID and CSeq. Max-Forwards may be missing (RFC 3261 §16.3, step 3), as in RFC 2543; the
 /// URI's scheme is the core's business.
 pub(super) fn request(request: &Message) -> Result<Checked, Fault> {
-    let _: Uri = request.request_uri()?;
+    let uri = request.request_uri()?;
+    // RFC 3261 §19.1.1, table 1. Forwarded, they might become headers that nobody sent (RFC 4475 §3.1.2.11).
+    if uri.sip().is_some_and(|uri| uri.headers.is_some()) {
+        return Err(Fault::UriHeaders);
+    }
     let checked = common(request)?;
+    // The ways back of every hop before us: the response takes them (RFC 4475 §3.1.2.1).
+    request.all::<Via>().skip(1).try_for_each(|via| via.map(drop))?;
     if request.method() != Some(&checked.cseq.method) {
         return Err(Fault::Method);
     }
@@ -85,6 +93,14 @@ mod tests {
             "Max-Forwards is malformed: it is not a number"
         );
         assert_eq!(fault("Max-Forwards: 70", "Max-Forwards: 256"), "Max-Forwards is over 255");
+        assert_eq!(
+            fault("INVITE sip:101@s042.example.net", "INVITE sip:101@b?Route=%3Csip:c%3E"),
+            "Request-URI holds headers"
+        );
+        assert_eq!(
+            fault("\r\nFrom", "\r\nVia: ;,\r\nFrom"),
+            "Via is malformed: the protocol is not SIP/2.0/transport"
+        );
         assert_eq!(fault("CSeq: 7", "CSeq: 7 INVITE\r\nCSeq: 7"), "CSeq is there more than once");
         assert_eq!(
             fault("INVITE sip:101@", "INVITE <sip:101@"),

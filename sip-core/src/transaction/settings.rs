@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::Limits;
+use crate::wire::{Limits, Method};
 
 /// Times and bounds of a transaction layer. The defaults are those of RFC 3261.
 #[derive(Debug, Clone)]
@@ -20,9 +20,9 @@ pub struct Settings {
     pub max_transactions: usize,
     /// The Retry-After of a 503 that the layer sends when the table is full, in seconds.
     pub retry_after: u32,
-    /// Whether requests that arrive a second time by another path get 482 from the layer (RFC 3261 §8.2.2.2). A proxy that
-    /// does its own loop detection (RFC 5393) switches this off: what spirals through it may look alike.
-    pub detect_merged: bool,
+    /// Which requests get 482 from the layer when they arrive a second time by another path (RFC 3261 §8.2.2.2). A proxy names those
+    /// alone that it answers itself: it looks for loops of the others (RFC 5393), and what spirals through it may look alike.
+    pub detect_merged: fn(&Method) -> bool,
     /// How much of a message is read.
     pub limits: Limits,
 }
@@ -36,7 +36,7 @@ impl Default for Settings {
             trying_after: Some(Duration::from_millis(200)),
             max_transactions: 65_536,
             retry_after: 5,
-            detect_merged: true,
+            detect_merged: |_| true,
             limits: Limits::default(),
         }
     }

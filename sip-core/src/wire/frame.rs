@@ -87,6 +87,13 @@ impl Framer {
         }
     }
 
+    /// The head of the message that could not be framed, when there is one: its sender can be told (RFC 4475 §3.1.2.3).
+    pub fn unframed(&self) -> Option<Bytes> {
+        let Progress::Head(from) = self.progress else { return None };
+        let head = parse::find_body(&self.buffer, from).ok()?;
+        self.buffer.get(..head).map(Bytes::copy_from_slice)
+    }
+
     /// A ping, when the buffer begins with one; other line ends between messages are dropped (RFC 3261 §7.5).
     fn between(&mut self) -> Option<Frame> {
         loop {
@@ -160,6 +167,15 @@ mod tests {
         let expected = (vec![message.clone(), Frame::Ping, message], Ok(()));
         assert_eq!(frames(stream.chunks(1), 1000), expected);
         assert_eq!(frames(stream.chunks(1000), 1000), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_framed_can_be_answered() {
+        let mut framer = Framer::new(&Limits::default());
+        framer.push(b"OPTIONS sip:a@b SIP/2.0\r\nl: -1\r\n\r\nrest");
+        assert_eq!(framer.unframed(), None);
+        assert_eq!(framer.next_frame(), Err(FrameError::ContentLength));
+        assert_eq!(framer.unframed().as_deref(), Some(&b"OPTIONS sip:a@b SIP/2.0\r\nl: -1\r\n\r\n"[..]));
     }
 
     #[test]

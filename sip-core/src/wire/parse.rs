@@ -197,6 +197,9 @@ fn start_line(bytes: &[u8], start: usize, end: usize) -> Option<(Start, Option<P
         };
         return Some((Start::Response { status, reason: Span::new(reason, end) }, None));
     }
+    // Blanks behind the version make no other request of it, but a malformed one (RFC 4475 §3.1.2.10).
+    let blanks = line.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let line = line.get(..line.len() - blanks)?;
     let first = memchr::memchr(b' ', line)?;
     let last = memchr::memrchr(b' ', line)?;
     let method = Method::parse(line.get(..first)?)?;
@@ -207,7 +210,7 @@ fn start_line(bytes: &[u8], start: usize, end: usize) -> Option<(Start, Option<P
         // "INVITE sip:a@b SIP/7.0" is another version; anything without a version is no request line.
         version.get(..4).filter(|name| name.eq_ignore_ascii_case(b"SIP/"))?;
         Some(ParseError::Version)
-    } else if uri.is_empty() || uri.iter().any(|byte| byte.is_ascii_whitespace()) {
+    } else if blanks > 0 || uri.is_empty() || uri.iter().any(|byte| byte.is_ascii_whitespace()) {
         Some(ParseError::StartLine)
     } else {
         None
@@ -297,6 +300,7 @@ mod tests {
         assert_eq!(fault("Subject: f", "Subject\r\n : f"), ParseError::HeaderLine { line: 6 });
         assert_eq!(fault("\r\nv:", "\r\n v:"), ParseError::HeaderLine { line: 1 });
         assert_eq!(fault("101@s042.example.net SIP", "101@s042.example.net  SIP"), ParseError::StartLine);
+        assert_eq!(fault("SIP/2.0\r\nv", "SIP/2.0 \t\r\nv"), ParseError::StartLine);
         assert!(parse(&INVITE.replace("l: 3", "l: 3\r\nl:3")).is_ok());
     }
 

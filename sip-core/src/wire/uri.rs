@@ -62,6 +62,17 @@ impl Uri {
             Uri::Other(_) => None,
         }
     }
+
+    /// The same without what a Request-URI may not hold (RFC 3261 §19.1.1, table 1). What a Contact says in headers is not obeyed: a
+    /// phone could put a Route of its own choice into requests of others.
+    pub fn for_request_line(&self) -> Uri {
+        let mut uri = self.clone();
+        if let Uri::Sip(sip) = &mut uri {
+            sip.headers = None;
+            sip.params.remove("method");
+        }
+        uri
+    }
 }
 
 impl SipUri {

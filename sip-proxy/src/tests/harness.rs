@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use registrar::Locations;
-use schema::{Binding, CallRecord, Change, LineId, SaveError};
+use schema::{Binding, CallRecord, Change, Directory, LineId, SaveError, Sighting};
 use sip_core::auth::{Algorithm, Answer as DigestAnswer, DigestSettings, NonceKey, ha1};
 use sip_core::clock::WallClock;
 use sip_core::core::{Core, Input, Output, TimerId, Transmit};
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::ids::{IdSource, WorkerId};
-use sip_core::wire::header::ProxyAuthenticate;
+use sip_core::wire::header::{ProxyAuthenticate, WwwAuthenticate};
 use sip_core::wire::{Builder, Limits, Message, Method, Name, StatusCode};
 
 use crate::core::{Answer, ProxyCore, Question, Shared};
@@ -36,7 +36,9 @@ pub(crate) struct Harness {
     /// What was sent and not taken yet, in order.
     sent: VecDeque<(Transmit, Message)>,
     pub(crate) records: Vec<CallRecord>,
+    pub(crate) sightings: Vec<Sighting>,
     pub(crate) locations: Arc<Locations>,
+    directory: Arc<Directory>,
     /// What the store says to every save.
     pub(crate) save: Result<(), SaveError>,
     counter: u32,
@@ -54,12 +56,17 @@ impl Harness {
 
     /// Nobody is registered.
     pub(crate) fn with(settings: Settings) -> Harness {
+        Harness::over(settings, fixture::directory())
+    }
+
+    /// The same over a directory of the test's own.
+    pub(crate) fn over(settings: Settings, directory: Arc<Directory>) -> Harness {
         let now = Instant::now();
         let locations = Arc::new(Locations::new());
         let digest = DigestSettings::new(fixture::REALM, NonceKey::new([3; 32]), 1, WorkerId(0));
         let shared = Shared {
             settings: Arc::new(settings),
-            directory: fixture::directory(),
+            directory: Arc::clone(&directory),
             locations: Arc::clone(&locations),
         };
         let ids = IdSource::new(WorkerId(0), [5; 32]);
@@ -70,7 +77,9 @@ impl Harness {
             timers: BTreeMap::new(),
             sent: VecDeque::new(),
             records: Vec::new(),
+            sightings: Vec::new(),
             locations,
+            directory,
             save: Ok(()),
             counter: 0,
         }
@@ -99,6 +108,12 @@ impl Harness {
         let flow =
             Flow { transport: Transport::Udp, local: addr(PROXY), remote: addr(from), connection: None };
         self.deliver_over(flow, message);
+    }
+
+    /// A datagram arrives at another address of ours.
+    pub(crate) fn deliver_from(&mut self, to: &str, from: &str, message: &Message) {
+        let (local, remote) = (addr(to), addr(from));
+        self.deliver_over(Flow { transport: Transport::Udp, local, remote, connection: None }, message);
     }
 
     /// A message arrives over a stream.
@@ -147,6 +162,10 @@ impl Harness {
         for change in changes {
             match change {
                 Change::AddCallRecord(record) => self.records.push(record),
+                Change::PutSighting(sighting) => {
+                    self.directory.apply(&Change::PutSighting(sighting.clone()));
+                    self.sightings.push(sighting);
+                }
                 Change::PutBinding(binding) => self.locations.put(binding),
                 Change::RemoveBinding { line, contact } => self.locations.remove(line, &contact),
                 Change::RemoveBindings { line } => self.locations.remove_line(line),
@@ -245,6 +264,23 @@ impl Harness {
         let authorized = self.authorize(request, &challenge, auth_user, fixture::PASSWORD);
         self.deliver(from, &authorized);
         authorized
+    }
+
+    /// A REGISTER with the answer to its challenge, which was sent without.
+    pub(crate) fn register(&mut self, from: &str, to: &str, auth_user: &str, password: &str) -> Message {
+        let request = self.request(&Method::Register, from, to, "sip:s1.example.net");
+        let request =
+            request.edit().set(Name::To, format_args!("<sip:{to}>")).append(Name::Expires, 600).finish();
+        self.deliver(from, &request);
+        let challenge = self.expect(from, 401);
+        // The same arithmetic as for a proxy's challenge.
+        let as_proxy = challenge
+            .edit()
+            .append(Name::ProxyAuthenticate, challenge.required::<WwwAuthenticate>().unwrap())
+            .finish();
+        let again = self.authorize(&request, &as_proxy, auth_user, password);
+        let credentials = again.text(Name::ProxyAuthorization).unwrap().to_owned();
+        again.edit().remove(Name::ProxyAuthorization).append(Name::Authorization, credentials).finish()
     }
 
     /// The request again with credentials, the next CSeq and a new branch.

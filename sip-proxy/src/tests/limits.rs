@@ -2,34 +2,17 @@
 
 use schema::SaveError;
 use sip_core::core::{Core, Input};
-use sip_core::wire::header::{Contact, WwwAuthenticate};
-use sip_core::wire::{Message, Method, Name};
+use sip_core::wire::header::Contact;
+use sip_core::wire::{Method, Name};
 
 use super::harness::*;
 use crate::fixture;
 use crate::settings::Settings;
 
-/// A REGISTER of line 101 with the answer to a challenge.
-fn register(harness: &mut Harness, to: &str, auth_user: &str) -> Message {
-    let request = harness.request(&Method::Register, A, to, "sip:s1.example.net");
-    let request =
-        request.edit().set(Name::To, format_args!("<sip:{to}>")).append(Name::Expires, 600).finish();
-    harness.deliver(A, &request);
-    let challenge = harness.expect(A, 401);
-    // The same arithmetic as for a proxy's challenge.
-    let as_proxy = challenge
-        .edit()
-        .append(Name::ProxyAuthenticate, challenge.required::<WwwAuthenticate>().unwrap())
-        .finish();
-    let again = harness.authorize(&request, &as_proxy, auth_user, fixture::PASSWORD);
-    let credentials = again.text(Name::ProxyAuthorization).unwrap().to_owned();
-    again.edit().remove(Name::ProxyAuthorization).append(Name::Authorization, credentials).finish()
-}
-
 #[test]
 fn a_phone_registers_and_is_called() {
     let mut harness = Harness::with(Settings::for_tests());
-    let request = register(&mut harness, "101@s1.example.net", "s1-101");
+    let request = harness.register(A, "101@s1.example.net", "s1-101", fixture::PASSWORD);
     harness.deliver(A, &request);
     let ok = harness.expect(A, 200);
     assert_eq!(ok.all::<Contact>().count(), 1);
@@ -40,7 +23,7 @@ fn a_phone_registers_and_is_called() {
 #[test]
 fn nobody_registers_for_others_or_elsewhere() {
     let mut harness = Harness::with(Settings::for_tests());
-    let request = register(&mut harness, "102@s1.example.net", "s1-101");
+    let request = harness.register(A, "102@s1.example.net", "s1-101", fixture::PASSWORD);
     harness.deliver(A, &request);
     harness.expect(A, 403);
     let request = harness.request(&Method::Register, A, "101@s1.example.net", "sip:example.org");
@@ -52,7 +35,7 @@ fn nobody_registers_for_others_or_elsewhere() {
 fn a_store_that_is_busy() {
     let mut harness = Harness::with(Settings::for_tests());
     harness.save = Err(SaveError::Busy);
-    let request = register(&mut harness, "101@s1.example.net", "s1-101");
+    let request = harness.register(A, "101@s1.example.net", "s1-101", fixture::PASSWORD);
     harness.deliver(A, &request);
     assert!(harness.expect(A, 503).has(Name::RetryAfter));
 }

@@ -1,9 +1,12 @@
 //! The whole core with a hand-moved clock: phones and translators are text and addresses.
 
 mod calls;
+mod extensions;
 mod forking;
 mod harness;
 mod limits;
 mod nonsense;
 mod outside;
+mod redirection;
 mod relaying;
+mod sightings;

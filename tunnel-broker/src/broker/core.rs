@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -11,10 +11,12 @@ use rand::{Rng, SeedableRng};
 use schema::secret::Password;
 
 use super::desk::{Desk, Outcome, Want};
-use super::io::{Answer, ConnectionId, Event, Input, LookupFailed, Output, Question, TimerId, Token};
+use super::io::{
+    Answer, ConnectionId, Event, Input, LookupFailed, Output, Question, Standing, TimerId, Token,
+};
 use super::session::{Session, State};
 use super::{Account, Settings};
-use crate::dtcp::{Challenge, Kind, LineBuffer, Login, Refusal, Reply, Request};
+use crate::dtcp::{Challenge, Kind, LineBuffer, Login, Refusal, Reply, Report, Request};
 
 /// The broker. See the [module](super) for its law and its promises.
 #[derive(Debug)]
@@ -63,6 +65,11 @@ impl Broker {
             Input::Answer(token, Answer::Tunnel(result)) => self.desk.answer(token, result, now),
             Input::ServerUp { server, held } => self.desk.server_up(server, held, now),
             Input::ServerDown(server) => self.desk.server_down(server, now),
+            Input::Revoked(account) => {
+                if let Some(connection) = self.desk.revoke(&account, now) {
+                    self.dismiss(connection, Refusal::AuthenticationFailed, now);
+                }
+            }
         }
         self.tell_outcomes(now);
     }
@@ -75,6 +82,11 @@ impl Broker {
     /// How many connections there are.
     pub fn active(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The tunnels, in no order.
+    pub fn tunnels(&self) -> impl Iterator<Item = Standing> {
+        self.desk.tunnels()
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: Ipv4Addr, now: Instant) {
@@ -183,8 +195,27 @@ impl Broker {
                 self.outputs.push_back(Output::Close(connection));
                 self.end(connection, now);
             }
-            Request::Unknown => self.send(connection, Refusal::InvalidCommand),
+            Request::Centre if has_tunnel => {
+                self.send(connection, Reply::Centre(self.settings.centre.clone()))
+            }
+            Request::Report(report) if has_tunnel => self.reported(connection, report, now),
+            Request::Centre | Request::Report(_) | Request::Unknown => {
+                self.send(connection, Refusal::InvalidCommand);
+            }
         }
+    }
+
+    /// Always thanked for, so that a hasty IAD has nothing to repeat; not always looked at.
+    fn reported(&mut self, connection: ConnectionId, report: Report, now: Instant) {
+        if let Some(Session { state: State::Up { account, reported, .. }, .. }) =
+            self.sessions.get_mut(&connection)
+            && reported.is_none_or(|last| now.saturating_duration_since(last) >= REPORT_INTERVAL)
+        {
+            *reported = Some(now);
+            let event = Event::Reported { account: account.clone(), report };
+            self.outputs.push_back(Output::Event(event));
+        }
+        self.send(connection, Reply::Noted);
     }
 
     fn look_up(&mut self, connection: ConnectionId, login: Login) {
@@ -304,7 +335,8 @@ impl Broker {
                         _ => Reply::Tunnel(outer),
                     };
                     let account = account.clone();
-                    session.state = State::Up { account: account.clone(), server: outer.server };
+                    session.state =
+                        State::Up { account: account.clone(), server: outer.server, reported: None };
                     self.outputs.push_back(Output::Event(Event::LoggedIn { account, outer, server }));
                     self.send(connection, reply);
                     self.await_line(connection, now);
@@ -386,3 +418,6 @@ impl Broker {
         [self.sessions.len(), self.sources.len(), self.lookups.len(), slots, claims, pending]
     }
 }
+
+/// One report of a session is looked at in so long.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);

@@ -14,7 +14,8 @@ use rand::{Rng, SeedableRng};
 
 use super::fleet::Fleet;
 use super::io::{
-    ConnectionId, Event, HeldTunnel, Output, Question, ServerId, ServerInfo, TimerId, Token, TunnelFailure,
+    ConnectionId, Event, HeldTunnel, Output, Question, ServerId, ServerInfo, Standing, TimerId, Token,
+    TunnelFailure,
 };
 use crate::dtcp::Refusal;
 use crate::lease::{Grant, Outer, TunnelId};
@@ -151,6 +152,25 @@ impl Desk {
             slot.want = None;
             self.step(account, now);
         }
+    }
+
+    /// An account may not have what it has. Gives the session that wants it; a tunnel that nobody wants is wanted no longer.
+    pub(super) fn revoke(&mut self, account: &Arc<str>, now: Instant) -> Option<ConnectionId> {
+        let slot = self.slots.get_mut(account)?;
+        let session = slot.want.as_ref().map(|want| want.session);
+        if slot.adopted_until.take().is_some() {
+            self.outputs.push_back(Output::SetTimer(TimerId::Adoption(account.clone()), None));
+            self.step(account, now);
+        }
+        session
+    }
+
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = Standing> {
+        self.slots.iter().filter_map(|(account, slot)| {
+            let Tunnel { id, server, outer, grant, ref state } = *slot.tunnel.as_ref()?;
+            let has_session = matches!(state, State::Steady(Some(_)));
+            Some(Standing { account: account.clone(), tunnel: id, server, outer, grant, has_session })
+        })
     }
 
     /// The answer to one of the tunnel questions.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Account;
+use crate::dtcp::Report;
 use crate::lease::{Grant, Outer, TunnelId};
 
 /// Names a client's connection. The shell never uses one twice.
@@ -64,6 +66,25 @@ pub enum Input {
     },
     /// A tunnel server does not answer. The shell says so, too, after it answered [`TunnelFailure::Unreachable`] for it.
     ServerDown(ServerId),
+    /// An account was barred or removed, or what it may have has changed: its session ends, and its tunnel with it.
+    Revoked(Arc<str>),
+}
+
+/// A tunnel that the broker has raised, or found on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose it is.
+    pub account: Arc<str>,
+    /// Its name.
+    pub tunnel: TunnelId,
+    /// The server that holds it.
+    pub server: ServerId,
+    /// Its ends.
+    pub outer: Outer,
+    /// What it carries.
+    pub grant: Grant,
+    /// Whether a session has it; else it is on its way up or down, or waits for its site after a restart of the broker.
+    pub has_session: bool,
 }
 
 /// A tunnel server as it presents itself.
@@ -80,7 +101,7 @@ pub struct ServerInfo {
 }
 
 /// A tunnel that a server holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldTunnel {
     /// Its name.
     pub tunnel: TunnelId,
@@ -161,7 +182,8 @@ pub enum Answer {
 pub struct LookupFailed;
 
 /// Why a tunnel server did not do as it was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TunnelFailure {
     /// It has no room; nothing changed.
@@ -206,6 +228,13 @@ pub enum Event {
         from: Ipv4Addr,
         /// Where the newer one came from.
         to: Ipv4Addr,
+    },
+    /// A site told how full its neighbour table is. At most one of a session in 10 s.
+    Reported {
+        /// Whose site.
+        account: Arc<str>,
+        /// What it told.
+        report: Report,
     },
     /// A login failed.
     AuthenticationFailed {

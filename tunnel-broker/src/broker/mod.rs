@@ -29,6 +29,6 @@ pub use account::Account;
 pub use core::Broker;
 pub use io::{
     Answer, ConnectionId, Event, HeldTunnel, Input, LookupFailed, Output, Question, ServerId, ServerInfo,
-    TimerId, Token, TunnelFailure,
+    Standing, TimerId, Token, TunnelFailure,
 };
 pub use settings::Settings;

@@ -31,8 +31,8 @@ pub(super) enum State {
     LookingUp { token: Token, user: String, proof: Proof, kind: Result<Kind, String> },
     /// Authenticated; the tunnel is being raised.
     Raising { account: Arc<str>, kind: Kind },
-    /// Has its tunnel, and was told that our end is there.
-    Up { account: Arc<str>, server: Ipv4Addr },
+    /// Has its tunnel, and was told that our end is there. `reported` is when a report of its was looked at.
+    Up { account: Arc<str>, server: Ipv4Addr, reported: Option<Instant> },
     /// Failed too often: closed at the deadline. `gone` when the client has left already.
     Punished { gone: bool },
 }

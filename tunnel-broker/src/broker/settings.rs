@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::dtcp::Centre;
+
 /// The broker's policy.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,6 +28,8 @@ pub struct Settings {
     pub adoption: Duration,
     /// How long a tunnel server may be away before its sites are sent elsewhere.
     pub server_grace: Duration,
+    /// What sites are told on `centre`.
+    pub centre: Centre,
 }
 
 impl Default for Settings {
@@ -41,6 +45,7 @@ impl Default for Settings {
             max_lookups: 1_024,
             adoption: Duration::from_secs(180),
             server_grace: Duration::from_secs(10),
+            centre: Centre::default(),
         }
     }
 }

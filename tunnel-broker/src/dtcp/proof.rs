@@ -18,12 +18,7 @@ impl Challenge {
 
     /// The proof that a client with this user name and password gives: MD5(user ‖ challenge as sent ‖ password).
     pub fn proof(&self, user: &str, password: &Password) -> Proof {
-        let hash = Md5::new()
-            .chain_update(user.as_bytes())
-            .chain_update(self.to_string().as_bytes())
-            .chain_update(password.reveal().as_bytes())
-            .finalize();
-        Proof(hash.into())
+        Proof::answer(user, &self.to_string(), password)
     }
 }
 
@@ -45,6 +40,16 @@ impl fmt::Debug for Challenge {
 pub struct Proof([u8; 16]);
 
 impl Proof {
+    /// The answer to a challenge in the words in which it came: a client hashes what the broker sent, in its case.
+    pub fn answer(user: &str, challenge: &str, password: &Password) -> Proof {
+        let hash = Md5::new()
+            .chain_update(user.as_bytes())
+            .chain_update(challenge.as_bytes())
+            .chain_update(password.reveal().as_bytes())
+            .finalize();
+        Proof(hash.into())
+    }
+
     /// Reads 32 hexadecimal digits of either case; KAME writes upper case, Feel6 lower case.
     pub fn parse(word: &[u8]) -> Option<Proof> {
         let mut bytes = [0; 16];

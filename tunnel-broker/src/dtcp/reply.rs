@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv6Net;
 
-use super::Challenge;
+use super::{Centre, Challenge};
 use crate::lease::{Link, Outer};
 
 /// One line of a broker. `Display` writes it without its end.
@@ -25,6 +25,10 @@ pub enum Reply {
     Help,
     /// To `quit`.
     Bye,
+    /// To `centre`.
+    Centre(Centre),
+    /// To `report`.
+    Noted,
     /// Something is wrong.
     Refused(Refusal),
 }
@@ -84,6 +88,8 @@ impl fmt::Display for Reply {
             Reply::Pong => f.write_str("+OK pong"),
             Reply::Help => f.write_str("+OK valid commands are: TUNNEL PING QUIT"),
             Reply::Bye => f.write_str("+OK bye"),
+            Reply::Centre(centre) => write!(f, "+OK {centre}"),
+            Reply::Noted => f.write_str("+OK noted"),
             Reply::Refused(refusal) => write!(f, "-ERR {refusal}"),
         }
     }
@@ -153,6 +159,12 @@ mod tests {
             (Reply::Pong, "+OK pong"),
             (Reply::Help, "+OK valid commands are: TUNNEL PING QUIT"),
             (Reply::Bye, "+OK bye"),
+            (Reply::Noted, "+OK noted"),
+            (
+                Reply::Centre(Centre { sip: "[2001:db8::5]:5060".parse().ok(), dns: vec![] }),
+                "+OK sip=[2001:db8::5]:5060",
+            ),
+            (Reply::Centre(Centre::default()), "+OK "),
             (Refusal::AuthenticationFailed.into(), "-ERR authentication failed."),
             (Refusal::InvalidCommand.into(), "-ERR invalid command"),
             (Refusal::UnsupportedType("X".into()).into(), "-ERR unsupported tunnel type X"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Proof;
+use super::{Proof, Report};
 
 /// One line of a client.
 #[derive(Debug, Clone)]
@@ -16,6 +16,10 @@ pub enum Request {
     Help,
     /// `quit`: end the session.
     Quit,
+    /// `centre`: tell where the centre's services are. An addition of ours.
+    Centre,
+    /// `report`: how full the site's neighbour table is. An addition of ours.
+    Report(Report),
     /// Something else.
     Unknown,
 }
@@ -59,6 +63,10 @@ impl Request {
             Request::Help
         } else if verb.eq_ignore_ascii_case(b"quit") {
             Request::Quit
+        } else if verb.eq_ignore_ascii_case(b"centre") {
+            Request::Centre
+        } else if verb.eq_ignore_ascii_case(b"report") {
+            Report::parse(words).map_or(Request::Unknown, Request::Report)
         } else {
             Request::Unknown
         }
@@ -144,6 +152,12 @@ mod tests {
         assert!(matches!(Request::parse(b"pInG"), Request::Ping));
         assert!(matches!(Request::parse(b"HELP"), Request::Help));
         assert!(matches!(Request::parse(b"Quit now"), Request::Quit));
+        assert!(matches!(Request::parse(b"Centre"), Request::Centre));
+        assert!(matches!(
+            Request::parse(b"REPORT neighbours=7"),
+            Request::Report(Report { neighbours: 7, capacity: 0 })
+        ));
+        assert!(matches!(Request::parse(b"report"), Request::Unknown));
         for line in ["", " ping", "pingx", "ping\t", "\u{0}"] {
             assert!(matches!(Request::parse(line.as_bytes()), Request::Unknown), "{line:?}");
         }

@@ -76,10 +76,16 @@ pub struct Counters {
     dropped: [u64; DropReason::ALL.len()],
     /// Packets given to the inside.
     pub to_inside: u64,
+    /// Their bytes, without the outer header.
+    pub bytes_to_inside: u64,
     /// Packets sent into a tunnel from the inside.
     pub to_tunnel: u64,
+    /// Their bytes, without the outer header.
+    pub bytes_to_tunnel: u64,
     /// Packets turned around from one tunnel into another.
     pub turned: u64,
+    /// Their bytes, without the outer header.
+    pub bytes_turned: u64,
     /// ICMPv6 errors sent.
     pub errors_sent: u64,
     /// ICMPv6 errors not sent because there were too many.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use super::extension::{self, ICMPV6, Upper};
 use super::packet::{INNER_HEADER, checksum, parse_inner};
 
 /// What is wrong with a packet.
@@ -50,33 +51,19 @@ pub(super) fn error(fault: Fault, packet: &[u8], from: Ipv6Addr) -> Option<Vec<u
     Some(error)
 }
 
-/// Looks behind the extension headers: ICMPv6 errors and redirects are never answered; nor are later fragments, which tell
-/// nothing of what they are, and chains that do not end.
-fn may_be_answered(mut next_header: u8, mut rest: &[u8]) -> bool {
-    for _ in 0..MAX_EXTENSIONS {
-        let len = match (next_header, rest) {
-            (ICMPV6, [kind, ..]) => return *kind >= FIRST_INFORMATIONAL && *kind != REDIRECT,
-            (ICMPV6, []) => return false,
-            (HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS, [_, len, ..]) => 8 * (usize::from(*len) + 1),
-            (FRAGMENT, [_, _, high, low, ..]) if u16::from_be_bytes([*high, *low]) >> 3 == 0 => 8,
-            (HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | FRAGMENT, _) => return false,
-            _ => return true,
-        };
-        let (Some(&next), Some(behind)) = (rest.first(), rest.get(len..)) else { return false };
-        (next_header, rest) = (next, behind);
+/// ICMPv6 errors and redirects are never answered, nor is what cannot be told.
+fn may_be_answered(next_header: u8, payload: &[u8]) -> bool {
+    match extension::upper(next_header, payload) {
+        Some(Upper { protocol: ICMPV6, offset, .. }) => {
+            payload.get(offset).is_some_and(|&kind| kind >= FIRST_INFORMATIONAL && kind != REDIRECT)
+        }
+        upper => upper.is_some(),
     }
-    false
 }
 
 /// No error is longer than the smallest MTU of IPv6 (RFC 4443 §2.4 (c)).
 const MAX_ERROR: usize = 1280;
-const MAX_EXTENSIONS: usize = 8;
 const HOP_LIMIT: u8 = 64;
-const ICMPV6: u8 = 58;
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const DESTINATION_OPTIONS: u8 = 60;
 const FIRST_INFORMATIONAL: u8 = 128;
 const REDIRECT: u8 = 137;
 

@@ -13,7 +13,11 @@
 
 mod counters;
 mod ecn;
+mod extension;
+mod fragment;
 mod icmp;
+mod mss;
+mod offload;
 mod packet;
 mod rate;
 mod relay;
@@ -22,6 +26,7 @@ mod relay_tests;
 mod table;
 
 pub use counters::{Counters, DropReason};
+pub use offload::{Segments, finish};
 pub use packet::OuterHeader;
 pub use relay::{Relay, Settings, Verdict};
 pub use table::{MIN_MTU, Table, TableError, Traffic, Tunnel};

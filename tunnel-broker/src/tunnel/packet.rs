@@ -7,13 +7,15 @@ use super::counters::DropReason;
 
 /// Length of an IPv6 header, bytes.
 pub(super) const INNER_HEADER: usize = 40;
+/// Length of an IPv4 header without options, bytes.
+pub(super) const OUTER_HEADER: usize = 20;
 
 /// An IPv4 header that goes before an inner packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OuterHeader {
     /// The header's bytes, checksum included. The identification is zero: a raw socket with `IP_HDRINCL` fills it in, and the
     /// checksum with it. Fragmentation is allowed (RFC 4213 §3.2.1: the tunnel's MTU is static).
-    pub bytes: [u8; 20],
+    pub bytes: [u8; OUTER_HEADER],
     /// Where it leads.
     pub destination: Ipv4Addr,
 }
@@ -27,7 +29,7 @@ impl OuterHeader {
         inner_len: usize,
         ttl: u8,
     ) -> Option<OuterHeader> {
-        let [len_high, len_low] = u16::try_from(inner_len.checked_add(20)?).ok()?.to_be_bytes();
+        let [len_high, len_low] = u16::try_from(inner_len.checked_add(OUTER_HEADER)?).ok()?.to_be_bytes();
         let [s0, s1, s2, s3] = source.octets();
         let [d0, d1, d2, d3] = destination.octets();
         #[rustfmt::skip]

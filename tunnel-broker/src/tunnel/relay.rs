@@ -10,7 +10,8 @@ use super::counters::{Counters, DropReason};
 use super::icmp::{self, Fault};
 use super::packet::{self, Inner, OuterHeader, is_forbidden};
 use super::rate::Limit;
-use super::{Table, ecn};
+use super::table::{MIN_MTU, Table};
+use super::{ecn, mss};
 use crate::lease::Outer;
 
 /// What a data plane is told once.
@@ -27,12 +28,15 @@ pub struct Settings {
     pub error_interval: Duration,
     /// … and so many at once.
     pub error_burst: u32,
+    /// Whether the segment size that TCP connections announce is lowered to the tunnel's MTU less 60 bytes.
+    pub clamp_mss: bool,
 }
 
 impl Settings {
-    /// Settings with the usual values: TTL 64, ten errors a second and tunnel.
+    /// Settings with the usual values: TTL 64, ten errors a second and tunnel, segment size lowered.
     pub fn new(address: Ipv6Addr, own: Vec<Ipv6Net>) -> Settings {
-        Settings { address, own, ttl: 64, error_interval: Duration::from_millis(100), error_burst: 10 }
+        let error_interval = Duration::from_millis(100);
+        Settings { address, own, ttl: 64, error_interval, error_burst: 10, clamp_mss: true }
     }
 
     fn is_own(&self, address: Ipv6Addr) -> bool {
@@ -58,7 +62,7 @@ pub enum Verdict {
 /// The data plane's decisions, with the tunnels and counters that they rest on.
 #[derive(Debug)]
 pub struct Relay {
-    settings: Settings,
+    pub(super) settings: Settings,
     table: Table,
     counters: Counters,
     /// For the errors about destinations that no tunnel leads to.
@@ -115,7 +119,9 @@ impl Relay {
         }
         let Some(to) = to else {
             packet::set_traffic_class(bytes, traffic_class);
+            self.clamp(bytes, &inner, from, from);
             self.counters.to_inside += 1;
+            self.counters.bytes_to_inside += inner.len as u64;
             self.passed_in(from, inner.len);
             return Verdict::Inside(start..start + inner.len);
         };
@@ -131,14 +137,16 @@ impl Relay {
         };
         packet::set_traffic_class(bytes, traffic_class);
         packet::set_hop_limit(bytes, inner.hop_limit - 1);
+        self.clamp(bytes, &inner, from, to);
         self.counters.turned += 1;
+        self.counters.bytes_turned += inner.len as u64;
         self.passed_in(from, inner.len);
         self.passed_out(to, inner.len);
         Verdict::Tunnel(header, start..start + inner.len)
     }
 
     /// Judges an IPv6 packet from the inside. The system that routed it here has counted its hop limit down.
-    pub fn encapsulate(&mut self, packet: &[u8], now: Instant) -> Verdict {
+    pub fn encapsulate(&mut self, packet: &mut [u8], now: Instant) -> Verdict {
         let inner = match packet::parse_inner(packet) {
             Ok(inner) => inner,
             Err(reason) => return self.drop(reason, None),
@@ -172,7 +180,9 @@ impl Relay {
         let Some(header) = self.header(to, inner.traffic_class, inner.len) else {
             return self.drop(DropReason::TooBig, Some(to));
         };
+        self.clamp(packet, &inner, to, to);
         self.counters.to_tunnel += 1;
+        self.counters.bytes_to_tunnel += inner.len as u64;
         self.passed_out(to, inner.len);
         Verdict::Tunnel(header, 0..inner.len)
     }
@@ -192,6 +202,14 @@ impl Relay {
             return Err(DropReason::ForbiddenDestination);
         }
         Ok(())
+    }
+
+    /// Lowers what a TCP connection announces to the narrower of two tunnels.
+    fn clamp(&self, packet: &mut [u8], inner: &Inner, one: usize, other: usize) {
+        if self.settings.clamp_mss {
+            let mtu = |index| self.table.at(index).map_or(MIN_MTU, |tunnel| tunnel.mtu);
+            mss::clamp(packet, inner, mtu(one).min(mtu(other)));
+        }
     }
 
     fn header(&self, to: usize, traffic_class: u8, inner_len: usize) -> Option<OuterHeader> {

@@ -89,7 +89,7 @@ fn a_packet_from_a_site_reaches_the_inside_as_it_was() {
 fn a_packet_for_a_site_byte_for_byte() {
     let mut relay = server();
     let inner = inner(CORE, PHONE_1, 0xba, 63, b"hello");
-    let verdict = relay.encapsulate(&inner, Instant::now());
+    let verdict = relay.encapsulate(&mut inner.clone(), Instant::now());
     let mut expected = [0x45, 0xba, 0, 65, 0, 0, 0, 0, 64, 41, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1];
     let sum = checksum(&[&expected]);
     expected[10..12].copy_from_slice(&sum.to_be_bytes());
@@ -105,7 +105,9 @@ fn padding_does_not_pass() {
     let padded = [&plain[..], &[0; 6]].concat();
     assert_eq!(from_site_1(&mut relay, &padded), Verdict::Inside(20..20 + plain.len()));
     let padded = [&udp(CORE, PHONE_1)[..], &[0; 6]].concat();
-    let Verdict::Tunnel(header, range) = relay.encapsulate(&padded, Instant::now()) else { panic!() };
+    let Verdict::Tunnel(header, range) = relay.encapsulate(&mut padded.clone(), Instant::now()) else {
+        panic!()
+    };
     assert_eq!(range, 0..padded.len() - 6);
     assert_eq!(u16::from_be_bytes([header.bytes[2], header.bytes[3]]) as usize, 20 + padded.len() - 6);
 }
@@ -157,13 +159,13 @@ fn forbidden_destinations_are_dropped_both_ways() {
         let reason = DropReason::ForbiddenDestination;
         assert_eq!(from_site_1(&mut relay, &udp(PHONE_1, destination)), dropped(reason), "{destination}");
         assert_eq!(
-            relay.encapsulate(&udp(CORE, destination), Instant::now()),
+            relay.encapsulate(&mut udp(CORE, destination), Instant::now()),
             dropped(reason),
             "{destination}"
         );
     }
     assert_eq!(
-        relay.encapsulate(&udp("fe80::1", PHONE_1), Instant::now()),
+        relay.encapsulate(&mut udp("fe80::1", PHONE_1), Instant::now()),
         dropped(DropReason::ForbiddenSource)
     );
 }
@@ -173,16 +175,16 @@ fn no_packet_goes_back_to_where_it_came_from() {
     let mut relay = server();
     assert_eq!(from_site_1(&mut relay, &udp(PHONE_1, "2001:db8:1:99::1")), dropped(DropReason::Loop));
     let now = Instant::now();
-    assert_eq!(relay.encapsulate(&udp(PHONE_1, "2001:db8:1:99::1"), now), dropped(DropReason::Loop));
+    assert_eq!(relay.encapsulate(&mut udp(PHONE_1, "2001:db8:1:99::1"), now), dropped(DropReason::Loop));
     assert_eq!(
-        relay.encapsulate(&udp(PHONE_1, CORE), now),
+        relay.encapsulate(&mut udp(PHONE_1, CORE), now),
         dropped(DropReason::Loop),
         "routed out though inside"
     );
 
     let mut iad = iad(1, SITE_1);
     assert_eq!(
-        iad.encapsulate(&udp(CORE, "2001:db8:1:99::1"), now),
+        iad.encapsulate(&mut udp(CORE, "2001:db8:1:99::1"), now),
         dropped(DropReason::Loop),
         "no discard route"
     );
@@ -196,7 +198,8 @@ fn no_packet_goes_back_to_where_it_came_from() {
 fn what_belongs_to_no_tunnel_ends_here() {
     let mut relay = server();
     let packet = udp(CORE, "2001:db8:3::1");
-    let Verdict::RefuseInside(DropReason::NoTunnel, error) = relay.encapsulate(&packet, Instant::now())
+    let Verdict::RefuseInside(DropReason::NoTunnel, error) =
+        relay.encapsulate(&mut packet.clone(), Instant::now())
     else {
         panic!()
     };
@@ -235,7 +238,7 @@ fn a_used_up_hop_limit_is_reported_to_the_sender() {
         assert_eq!(error[48..], packet);
     }
     assert_eq!(
-        relay.encapsulate(&inner(CORE, PHONE_1, 0, 0, b""), Instant::now()),
+        relay.encapsulate(&mut inner(CORE, PHONE_1, 0, 0, b""), Instant::now()),
         dropped(DropReason::HopLimit)
     );
 }
@@ -245,9 +248,11 @@ fn what_is_longer_than_the_mtu_is_answered_with_it() {
     let mut relay = server();
     let now = Instant::now();
     let fits = inner(CORE, PHONE_1, 0, 64, &[0; 1280 - 40]);
-    assert!(matches!(relay.encapsulate(&fits, now), Verdict::Tunnel(..)));
+    assert!(matches!(relay.encapsulate(&mut fits.clone(), now), Verdict::Tunnel(..)));
     let long = inner(CORE, PHONE_1, 0, 64, &[0; 1281 - 40]);
-    let Verdict::RefuseInside(DropReason::TooBig, error) = relay.encapsulate(&long, now) else { panic!() };
+    let Verdict::RefuseInside(DropReason::TooBig, error) = relay.encapsulate(&mut long.clone(), now) else {
+        panic!()
+    };
     assert_eq!((&error[40..42], &error[44..48]), (&[2, 0][..], &1280u32.to_be_bytes()[..]));
     assert_eq!(error.len(), 1280);
 
@@ -274,7 +279,9 @@ fn errors_are_limited_for_each_tunnel() {
     let to_2 = inner(CORE, PHONE_2, 0, 64, &[0; 1460]);
     let mut told = |packet: &[u8], ms| {
         let now = start + Duration::from_millis(ms);
-        (0..50).filter(|_| matches!(relay.encapsulate(packet, now), Verdict::RefuseInside(..))).count()
+        (0..50)
+            .filter(|_| matches!(relay.encapsulate(&mut packet.to_vec(), now), Verdict::RefuseInside(..)))
+            .count()
     };
     assert_eq!(told(&to_1, 0), 10);
     assert_eq!(told(&to_2, 0), 10, "the other tunnel has its own");
@@ -290,7 +297,7 @@ fn an_error_is_not_answered_with_an_error() {
     let mut relay = server();
     let mut packet = inner(CORE, "2001:db8:3::1", 0, 64, &[1, 0, 0, 0, 0, 0, 0, 0]);
     packet[6] = 58;
-    assert_eq!(relay.encapsulate(&packet, Instant::now()), dropped(DropReason::NoTunnel));
+    assert_eq!(relay.encapsulate(&mut packet.clone(), Instant::now()), dropped(DropReason::NoTunnel));
 }
 
 #[test]
@@ -329,7 +336,9 @@ fn a_moved_tunnel_takes_and_gives_at_its_new_address_only() {
     assert_eq!(from_site_1(&mut relay, &udp(PHONE_1, CORE)), dropped(DropReason::UnknownPair));
     let mut packet = outer(new, SERVER, 0, &udp(PHONE_1, CORE));
     assert!(matches!(relay.decapsulate(&mut packet, Instant::now()), Verdict::Inside(_)));
-    let Verdict::Tunnel(header, _) = relay.encapsulate(&udp(CORE, PHONE_1), Instant::now()) else { panic!() };
+    let Verdict::Tunnel(header, _) = relay.encapsulate(&mut udp(CORE, PHONE_1), Instant::now()) else {
+        panic!()
+    };
     assert_eq!(header.destination, new);
 }
 
@@ -350,7 +359,8 @@ fn ten_thousand_tunnels_come_move_and_go_without_touching_the_others() {
         relay.table_mut().remove(TunnelId(site.into())).unwrap();
     }
     for site in 0..10_000u32 {
-        let verdict = relay.encapsulate(&udp("2400::1", &format!("2001:db8:{site:x}::1")), Instant::now());
+        let verdict =
+            relay.encapsulate(&mut udp("2400::1", &format!("2001:db8:{site:x}::1")), Instant::now());
         match site % 3 {
             1 => assert!(matches!(verdict, Verdict::RefuseInside(..) | Verdict::Drop(DropReason::NoTunnel))),
             moved => {
@@ -360,6 +370,41 @@ fn ten_thousand_tunnels_come_move_and_go_without_touching_the_others() {
             }
         }
     }
+}
+
+/// A SYN that announces segments of 1,440 bytes.
+fn syn(source: &str, destination: &str) -> Vec<u8> {
+    let mut segment =
+        vec![0x13, 0xc4, 0x9a, 0x01, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4];
+    segment.extend(1440u16.to_be_bytes());
+    let mut packet = inner(source, destination, 0, 64, &segment);
+    packet[6] = 6;
+    packet
+}
+
+#[test]
+fn a_connection_never_announces_more_than_the_narrowest_tunnel_takes() {
+    let announced = |packet: &[u8]| u16::from_be_bytes([packet[62], packet[63]]);
+    let mut relay = server();
+    let now = Instant::now();
+    for (client, source, destination, size) in
+        [(SITE_1, PHONE_1, CORE, 1220), (SITE_2, PHONE_2, CORE, 1394), (SITE_2, PHONE_2, PHONE_1, 1220)]
+    {
+        let mut packet = outer(client, SERVER, 0, &syn(source, destination));
+        let (Verdict::Inside(range) | Verdict::Tunnel(_, range)) = relay.decapsulate(&mut packet, now) else {
+            panic!()
+        };
+        assert_eq!(announced(&packet[range]), size, "{source} {destination}");
+    }
+    for (destination, size) in [(PHONE_1, 1220), (PHONE_2, 1394)] {
+        let mut packet = syn(CORE, destination);
+        assert!(matches!(relay.encapsulate(&mut packet, now), Verdict::Tunnel(..)));
+        assert_eq!(announced(&packet), size, "{destination}");
+    }
+    relay.settings.clamp_mss = false;
+    let mut packet = syn(CORE, PHONE_1);
+    assert!(matches!(relay.encapsulate(&mut packet, now), Verdict::Tunnel(..)));
+    assert_eq!(announced(&packet), 1440, "not asked for");
 }
 
 /// Addresses of all kinds, those that matter more often.
@@ -390,7 +435,7 @@ proptest! {
             if let Some(first) = bytes.first_mut() {
                 *first = 0x60 | *first & 0x0f;
             }
-            relay.encapsulate(&bytes, Instant::now())
+            relay.encapsulate(&mut bytes, Instant::now())
         };
         let counters = relay.counters();
         let dropped: u64 = DropReason::ALL.iter().map(|&reason| counters.dropped(reason)).sum();
@@ -436,7 +481,7 @@ proptest! {
             (&mut server, &mut site, inner(other, &phone, class, hop, &payload))
         };
         let now = Instant::now();
-        let Verdict::Tunnel(header, range) = near.encapsulate(&packet, now) else { panic!() };
+        let Verdict::Tunnel(header, range) = near.encapsulate(&mut packet.clone(), now) else { panic!() };
         let mut wire = [&header.bytes[..], &packet[range]].concat();
         prop_assert_eq!(parse_outer(&wire).unwrap().destination, header.destination);
         let Verdict::Inside(range) = far.decapsulate(&mut wire, now) else { panic!() };
@@ -448,7 +493,7 @@ proptest! {
         let (mut server, mut one, mut two) = (server(), iad(1, SITE_1), iad(2, SITE_2));
         let packet = inner(PHONE_1, PHONE_2, class, hop, &payload);
         let now = Instant::now();
-        let Verdict::Tunnel(header, range) = one.encapsulate(&packet, now) else { panic!() };
+        let Verdict::Tunnel(header, range) = one.encapsulate(&mut packet.clone(), now) else { panic!() };
         let mut wire = [&header.bytes[..], &packet[range]].concat();
         let Verdict::Tunnel(header, range) = server.decapsulate(&mut wire, now) else { panic!() };
         let mut wire = [&header.bytes[..], &wire[range]].concat();

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub use session::MediaSession;
@@ -102,6 +102,8 @@ pub struct MediaReport {
     pub delay_ms: f64,
     /// Round trip in ms from RTCP (RFC 3550 §6.4.1), if a report came back.
     pub round_trip_ms: Option<f64>,
+    /// The longest time between two packets that came, ms: what a hearer takes for a dropped call.
+    pub longest_gap_ms: f64,
     /// RTCP compound packets sent.
     pub rtcp_sent: u64,
     /// RTCP compound packets received.
@@ -119,7 +121,7 @@ pub struct MediaReport {
 }
 
 /// One direction of a call, from both reports.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DirectionReport {
     /// RTP packets that the sender sent.
     pub sent: u64,

@@ -23,6 +23,8 @@ pub(super) struct Stats {
     pub(super) heard_from: Option<SocketAddr>,
     pub(super) sends_to: Option<SocketAddr>,
     round_trip: Option<Duration>,
+    latest_arrival: Option<Instant>,
+    longest_gap: Duration,
     foreign: u64,
     sources: Vec<Source>,
     heard: Vec<u64>,
@@ -38,6 +40,8 @@ impl Stats {
             heard_from: None,
             sends_to: None,
             round_trip: None,
+            latest_arrival: None,
+            longest_gap: Duration::ZERO,
             foreign: 0,
             sources: Vec::new(),
             heard: Vec::new(),
@@ -64,6 +68,8 @@ impl Stats {
         }
         let at = known.unwrap_or(self.sources.len() - 1);
         let arrival = now.saturating_duration_since(self.epoch).as_secs_f64() * CLOCK_RATE;
+        let gap = self.latest_arrival.replace(now).map(|latest| now.saturating_duration_since(latest));
+        self.longest_gap = self.longest_gap.max(gap.unwrap_or_default());
         self.heard_from = Some(from);
         let Some(source) = self.sources.get_mut(at) else { return };
         if let Some(stream) = source.packet(rtp, arrival, now_us)
@@ -137,6 +143,7 @@ impl Stats {
             jitter_ms,
             delay_ms,
             round_trip_ms: self.round_trip.map(|trip| trip.as_secs_f64() * 1000.0),
+            longest_gap_ms: self.longest_gap.as_secs_f64() * 1000.0,
             rtcp_sent: self.rtcp_sent,
             rtcp_received: self.rtcp_received,
             mos,
@@ -350,7 +357,7 @@ mod tests {
         let report = receive_numbers(0..100);
         assert_eq!((report.received, report.lost, report.corrupted), (100, 0, 0));
         assert_eq!((report.reordered, report.duplicate, &report.heard[..]), (0, 0, &[7][..]));
-        assert_eq!(report.delay_ms, 2.0);
+        assert_eq!((report.delay_ms, report.longest_gap_ms), (2.0, 20.0));
         assert!(report.jitter_ms < 1e-9, "{report:?}");
     }
 
@@ -358,6 +365,7 @@ mod tests {
     fn loss_at_the_head_and_in_the_middle_counts() {
         let report = receive_numbers((2..10).chain(13..20));
         assert_eq!((report.received, report.lost), (15, 5));
+        assert_eq!(report.longest_gap_ms, 80.0);
         assert!(report.mos < receive_numbers(0..20).mos);
     }
 

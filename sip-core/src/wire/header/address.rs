@@ -44,6 +44,10 @@ impl NameAddr {
                 Some((uri, params)) => (uri, Params::parse(params)),
                 None => (value, Params::default()),
             };
+            // Whose headers would these be? RFC 3261 §20.10 wants brackets around such a URI.
+            if uri.contains('?') {
+                return Err(UriError::Character);
+            }
             return Ok(NameAddr { display: None, uri: lex::trim(uri).parse()?, params });
         };
         let (display, rest) = value.split_at_checked(open).ok_or(UriError::Character)?;
@@ -147,5 +151,8 @@ mod tests {
         assert_eq!((bare.tag(), bare.uri.to_string().as_str()), (Some("y"), "sip:a@[2001:db8::1]"));
         assert!(NameAddr::parse("\"unclosed <sip:a@b>").is_err());
         assert!(NameAddr::parse("<sip:a@b").is_err());
+        assert!(
+            NameAddr::parse("sip:a@b?Route=%3Csip:c%3E").is_err() && NameAddr::parse("<sip:a@b?x=y>").is_ok()
+        );
     }
 }

@@ -47,6 +47,11 @@ impl Via {
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
     }
 
+    /// Reads a Via of any protocol version: a request of another version is refused (RFC 3261 §21.5.7), and its Via tells where to.
+    pub fn parse_any_version(value: &str) -> Result<Via, HeaderError> {
+        parse(value, |_| true)
+    }
+
     /// Whether the client asked for symmetric response routing.
     pub fn wants_rport(&self) -> bool {
         self.params.has("rport")
@@ -58,29 +63,7 @@ impl Header for Via {
     const LIST: bool = true;
 
     fn parse(value: &str) -> Result<Self, HeaderError> {
-        let (head, params) = match value.split_once(';') {
-            Some((head, params)) => (head, Params::parse(params)),
-            None => (value, Params::default()),
-        };
-        // "SIP / 2.0 / UDP first.example.com : 4000" is legal (RFC 3261 §25.1: SLASH and COLON take white space).
-        let mut pieces = head.splitn(3, '/');
-        let (protocol, version, rest) = (pieces.next(), pieces.next(), pieces.next());
-        let (Some(protocol), Some(version), Some(rest)) = (protocol, version, rest) else {
-            return Err(invalid::<Self>("the protocol is not SIP/2.0/transport"));
-        };
-        if !lex::trim(protocol).eq_ignore_ascii_case("SIP") || lex::trim(version) != "2.0" {
-            return Err(invalid::<Self>("the protocol is not SIP/2.0"));
-        }
-        let rest = lex::trim(rest);
-        let (transport, sent_by) = rest
-            .split_once(|c: char| c.is_ascii_whitespace())
-            .ok_or(invalid::<Self>("there is no sent-by"))?;
-        if transport.is_empty() || !transport.bytes().all(lex::is_token) {
-            return Err(invalid::<Self>("the transport is not a token"));
-        }
-        let sent_by = HostPort::parse(lex::trim(sent_by))
-            .map_err(|source| HeaderError::Uri { name: Name::Via, source })?;
-        Ok(Via { transport: transport.to_owned(), sent_by, params })
+        parse(value, |version| version == "2.0")
     }
 }
 
@@ -88,6 +71,32 @@ impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SIP/2.0/{} {}{}", self.transport, self.sent_by, self.params)
     }
+}
+
+/// One value, of a version that `is_spoken`.
+fn parse(value: &str, is_spoken: impl Fn(&str) -> bool) -> Result<Via, HeaderError> {
+    let (head, params) = match value.split_once(';') {
+        Some((head, params)) => (head, Params::parse(params)),
+        None => (value, Params::default()),
+    };
+    // "SIP / 2.0 / UDP first.example.com : 4000" is legal (RFC 3261 §25.1: SLASH and COLON take white space).
+    let mut pieces = head.splitn(3, '/');
+    let (protocol, version, rest) = (pieces.next(), pieces.next(), pieces.next());
+    let (Some(protocol), Some(version), Some(rest)) = (protocol, version, rest) else {
+        return Err(invalid::<Via>("the protocol is not SIP/2.0/transport"));
+    };
+    if !lex::trim(protocol).eq_ignore_ascii_case("SIP") || !is_spoken(lex::trim(version)) {
+        return Err(invalid::<Via>("the protocol is not SIP/2.0"));
+    }
+    let rest = lex::trim(rest);
+    let (transport, sent_by) =
+        rest.split_once(|c: char| c.is_ascii_whitespace()).ok_or(invalid::<Via>("there is no sent-by"))?;
+    if transport.is_empty() || !transport.bytes().all(lex::is_token) {
+        return Err(invalid::<Via>("the transport is not a token"));
+    }
+    let sent_by =
+        HostPort::parse(lex::trim(sent_by)).map_err(|source| HeaderError::Uri { name: Name::Via, source })?;
+    Ok(Via { transport: transport.to_owned(), sent_by, params })
 }
 
 #[cfg(test)]

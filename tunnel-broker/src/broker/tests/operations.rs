@@ -17,10 +17,20 @@ enum Operation {
     Fail(u32, usize),
     Restart(u32, bool),
     Down(u32),
+    Revoke(u16),
 }
 
 const KINDS: [&str; 5] = ["network", "network", "host", "tunnelonly", "l2tp"];
-const TEXTS: [&str; 7] = ["ping\n", "quit\r\n", "tunnel\n", "x", "\n", "help\nping\n", "tunnel a b c d\n"];
+const TEXTS: [&str; 8] = [
+    "report neighbours=9\ncentre\n",
+    "ping\n",
+    "quit\r\n",
+    "tunnel\n",
+    "x",
+    "\n",
+    "help\nping\n",
+    "tunnel a b c d\n",
+];
 const FAILURES: [Option<TunnelFailure>; 5] =
     [None, None, Some(TunnelFailure::Full), Some(TunnelFailure::Clash), Some(TunnelFailure::Unknown)];
 
@@ -36,6 +46,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (1u32..3, 0..FAILURES.len()).prop_map(|(server, failure)| Operation::Fail(server, failure)),
         1 => (1u32..3, any::<bool>()).prop_map(|(server, forgets)| Operation::Restart(server, forgets)),
         1 => (1u32..3).prop_map(Operation::Down),
+        1 => (1u16..5).prop_map(Operation::Revoke),
     ]
 }
 
@@ -108,6 +119,7 @@ impl World {
                 self.servers.get_mut(&ServerId(server)).unwrap().failure = FAILURES[failure];
             }
             Operation::Restart(server, forgets) => self.restart(server, forgets),
+            Operation::Revoke(site) => self.input(Input::Revoked(format!("s{site}").as_str().into())),
             Operation::Down(server) => {
                 self.servers.get_mut(&ServerId(server)).unwrap().mute = Some(server == 1);
                 self.input(Input::ServerDown(ServerId(server)));

@@ -1,6 +1,7 @@
 //! One test a rule of the protocol, and of what a carrier needs on top.
 
 use super::*;
+use crate::dtcp::{Centre, Report};
 
 const FAILED: &str = "-ERR authentication failed.";
 
@@ -398,4 +399,57 @@ fn nothing_secret_shows() {
     assert!(!shown.contains("secret1"));
     let line = world.login_line(connection, "s1", "secret1", "network");
     assert!(!shown.to_uppercase().contains(line.split(' ').nth(2).unwrap()));
+}
+
+#[test]
+fn a_site_with_a_tunnel_asks_for_the_centre() {
+    let centre =
+        Centre { sip: "[2001:db8:c::5]:5060".parse().ok(), dns: vec!["2001:db8:c::53".parse().unwrap()] };
+    let mut world = World::new(Settings { centre, ..Settings::default() });
+    let connection = world.connect(A);
+    assert_eq!(world.tell_line(connection, "centre"), "-ERR invalid command", "only with a tunnel");
+    world.login(connection, 1, "network");
+    assert_eq!(world.tell_line(connection, "centre"), "+OK sip=[2001:db8:c::5]:5060 dns=2001:db8:c::53");
+    assert_eq!(world.tell_line(connection, "help"), "+OK valid commands are: TUNNEL PING QUIT");
+}
+
+#[test]
+fn reports_are_thanked_for_and_looked_at_now_and_then() {
+    let mut world = world();
+    let connection = world.connect(A);
+    assert_eq!(world.tell_line(connection, "report neighbours=1 capacity=2"), "-ERR invalid command");
+    world.login(connection, 1, "network");
+    for neighbours in [120, 121] {
+        let line = format!("report neighbours={neighbours} capacity=128");
+        assert_eq!(world.tell_line(connection, &line), "+OK noted");
+    }
+    world.pass(seconds(10));
+    assert_eq!(world.tell_line(connection, "report neighbours=128 capacity=128"), "+OK noted");
+    assert_eq!(world.tell_line(connection, "report capacity=128"), "-ERR invalid command");
+    let reports: Vec<_> =
+        world.events.iter().filter(|event| matches!(event, Event::Reported { .. })).collect();
+    let report =
+        |neighbours| Event::Reported { account: "s1".into(), report: Report { neighbours, capacity: 128 } };
+    assert_eq!(reports, [&report(120), &report(128)]);
+}
+
+#[test]
+fn a_revoked_account_loses_session_and_tunnel() {
+    let mut world = world();
+    let connection = world.connect(A);
+    world.login(connection, 1, "network");
+    let standing: Vec<_> = world.broker.tunnels().collect();
+    assert_eq!(standing.len(), 1);
+    assert!(
+        standing[0].has_session
+            && &*standing[0].account == "s1"
+            && standing[0].outer.client == Ipv4Addr::from(A)
+    );
+    world.input(Input::Revoked("s2".into()));
+    assert!(world.is_open(connection));
+    world.heard(connection);
+    world.input(Input::Revoked("s1".into()));
+    assert_eq!(world.heard(connection).trim_end(), FAILED);
+    assert!(!world.is_open(connection));
+    assert!(world.tunnels().is_empty() && world.broker.tunnels().next().is_none());
 }

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::StreamLimits;
-
 /// The connections that a role may have; shared by its workers, touched only when a connection begins or ends.
 #[derive(Debug, Clone)]
-pub(crate) struct ConnectionSlots {
+pub struct ConnectionSlots {
     inner: Arc<Inner>,
 }
 
@@ -27,7 +25,7 @@ struct Taken {
 
 /// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoSlot {
+pub enum NoSlot {
     /// The limit in all is reached.
     Total,
     /// The limit of this source is reached.
@@ -35,17 +33,16 @@ pub(crate) enum NoSlot {
 }
 
 impl ConnectionSlots {
-    pub(crate) fn new(limits: &StreamLimits) -> Self {
-        let inner = Inner {
-            max: limits.max_connections,
-            max_per_source: limits.max_connections_per_source,
-            taken: Mutex::default(),
-        };
-        ConnectionSlots { inner: Arc::new(inner) }
+    /// So many in all, and so many from one address (of IPv6, from one /64).
+    pub fn new(max: usize, max_per_source: usize) -> Self {
+        ConnectionSlots { inner: Arc::new(Inner { max, max_per_source, taken: Mutex::default() }) }
     }
 
     /// A slot for one connection with `peer`, held until it is dropped.
-    pub(crate) fn take(&self, peer: IpAddr) -> Result<Slot, NoSlot> {
+    ///
+    /// # Errors
+    /// [`NoSlot`] when a limit is reached.
+    pub fn take(&self, peer: IpAddr) -> Result<Slot, NoSlot> {
         let source = source(peer);
         let mut taken = self.inner.taken();
         if taken.total >= self.inner.max {
@@ -70,7 +67,7 @@ impl Inner {
 
 /// One connection's place.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     inner: Arc<Inner>,
     source: IpAddr,
 }
@@ -105,9 +102,7 @@ mod tests {
 
     #[test]
     fn slots_are_bounded_in_all_and_by_source_and_come_back() {
-        let limits =
-            StreamLimits { max_connections: 3, max_connections_per_source: 2, ..StreamLimits::default() };
-        let slots = ConnectionSlots::new(&limits);
+        let slots = ConnectionSlots::new(3, 2);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = slots.take(ip("2001:db8::1")).unwrap();
         let _second = slots.take(ip("2001:db8::2")).unwrap();

@@ -2,27 +2,33 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use sip_core::core::TimerId;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-/// A timer wheel with millisecond steps; no timer expires early.
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    queue: DelayQueue<TimerId>,
-    keys: HashMap<TimerId, Key>,
+/// A timer wheel with millisecond steps; no timer expires early. Timers are named by `N`. Lives in a tokio runtime with time enabled.
+#[derive(Debug)]
+pub struct Timers<N> {
+    queue: DelayQueue<N>,
+    keys: HashMap<N, Key>,
 }
 
-impl Timers {
+impl<N> Default for Timers<N> {
+    fn default() -> Self {
+        Timers { queue: DelayQueue::new(), keys: HashMap::new() }
+    }
+}
+
+impl<N: Clone + Eq + Hash> Timers<N> {
     /// Arms the timer, or moves it when it is armed; `None` disarms it.
-    pub(crate) fn set(&mut self, id: TimerId, at: Option<Instant>) {
+    pub fn set(&mut self, id: N, at: Option<Instant>) {
         match (at, self.keys.get(&id)) {
             (Some(at), Some(key)) => self.queue.reset_at(key, within_reach(at)),
             (Some(at), None) => {
-                let key = self.queue.insert_at(id, within_reach(at));
+                let key = self.queue.insert_at(id.clone(), within_reach(at));
                 self.keys.insert(id, key);
             }
             (None, Some(key)) => {
@@ -34,24 +40,24 @@ impl Timers {
     }
 
     /// How many are armed.
-    pub(crate) fn armed(&self) -> usize {
+    pub fn armed(&self) -> usize {
         self.keys.len()
     }
 
     /// The next timer that expires; it is disarmed. Waits for ever when none is armed, and loses none when it is cancelled.
-    pub(crate) async fn expired(&mut self) -> TimerId {
+    pub async fn expired(&mut self) -> N {
         poll_fn(|context| self.poll_expired(context)).await
     }
 
     /// A timer that has expired already. Taken one by one, so that each may disarm the others.
-    pub(crate) fn try_expired(&mut self) -> Option<TimerId> {
+    pub fn try_expired(&mut self) -> Option<N> {
         match self.poll_expired(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(id) => Some(id),
             Poll::Pending => None,
         }
     }
 
-    fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<TimerId> {
+    fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<N> {
         match self.queue.poll_expired(context) {
             Poll::Ready(Some(expired)) => {
                 let id = expired.into_inner();
@@ -75,6 +81,8 @@ const FARTHEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use sip_core::core::TimerId;
+
     use super::*;
 
     fn now() -> Instant {

@@ -1,0 +1,33 @@
+//! A call from dorm to dorm: RTP goes from phone to phone, through both tunnels.
+
+use load_tests::lab::Party;
+use load_tests::lab::plan::Access;
+
+use crate::support::{PATIENCE, Readable, dorms, up};
+
+#[test]
+fn rtp_crosses_both_tunnels_both_ways() {
+    let Some(lab) = up(&dorms(2, 1, Access::Own)) else { return };
+    let relayed = || {
+        let metrics = lab.tunnel().good().metrics().good();
+        ["in", "out"].map(|way| metrics.value(PACKETS, &format!("direction=\"{way}\"")))
+    };
+    let before = relayed();
+    let call = lab.call(Party::Phone(1, 1), Party::Phone(2, 1)).good();
+    call.await_audio(100, PATIENCE).good();
+    let [caller, callee] = call.media();
+    let address = |party| lab.station(party).good().state().address.unwrap();
+    assert_eq!(callee.heard_from.unwrap().ip(), address(Party::Phone(1, 1)), "nobody is between them");
+    assert_eq!(caller.heard_from.unwrap().ip(), address(Party::Phone(2, 1)));
+    let report = call.hang_up().good();
+    assert!(report.is_intact(), "{report:?}");
+    let sent = (report.there.sent + report.back.sent) as f64;
+    for (before, after) in before.iter().zip(relayed()) {
+        assert!(
+            after - before >= sent,
+            "{sent} packets of RTP, {before} to {after} through the tunnel server"
+        );
+    }
+}
+
+const PACKETS: &str = "centrex6_tunnel_packets_total";

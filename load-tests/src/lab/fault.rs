@@ -1,0 +1,41 @@
+//! A router whose neighbour table is full.
+
+use super::error::LabError;
+use super::namespace::Namespace;
+use super::plan::{Dorm, LAN};
+
+/// Lets the IAD know only so many neighbours on its LAN; 0 lifts the limit.
+///
+/// The kernel's own table counts for the whole machine and is left alone. A set of limited size stands for the full router: an address
+/// that finds no room in it is deaf and mute, both ways. As in a router, a phone takes two places.
+pub(super) fn limit_neighbours(dorm: &Dorm, limit: u16) -> Result<(), LabError> {
+    let iad = Namespace::named(&dorm.iad);
+    // Deletes what is there, if anything is.
+    let mut script = format!("table ip6 {FULL}\ndelete table ip6 {FULL}\n");
+    if limit > 0 {
+        script.push_str(&format!(
+            "table ip6 {FULL} {{\n\
+             set known {{ type ipv6_addr; size {limit}; flags dynamic; }}\n\
+             chain in {{\n\
+             type filter hook prerouting priority raw;\n\
+             iifname != \"{LAN}\" accept\n\
+             ip6 saddr :: accept\n\
+             ip6 saddr @known accept\n\
+             add @known {{ ip6 saddr }} accept\n\
+             drop\n\
+             }}\n\
+             chain out {{\n\
+             type filter hook postrouting priority filter;\n\
+             oifname != \"{LAN}\" accept\n\
+             ip6 daddr ff00::/8 accept\n\
+             ip6 daddr @known accept\n\
+             drop\n\
+             }}\n\
+             }}\n"
+        ));
+    }
+    iad.nft(&script).map(drop)
+}
+
+/// The table's name.
+const FULL: &str = "neighbours";

@@ -1,0 +1,4 @@
+-- What a call record tells of its call, for SQLite. Its sister is migrations/postgres.
+
+ALTER TABLE call_record ADD COLUMN call_ids TEXT NOT NULL DEFAULT '[]'; -- JSON: the Call-IDs of its legs, the caller's first
+ALTER TABLE call_record ADD COLUMN explanation TEXT NOT NULL DEFAULT '';

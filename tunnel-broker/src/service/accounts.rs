@@ -1,0 +1,63 @@
+//! Who may log in.
+
+use std::sync::Arc;
+
+use schema::Directory;
+use schema::secret::KeyFile;
+
+use crate::broker::{Account, LookupFailed};
+use crate::lease::{Grant, Link};
+
+/// Looks accounts up. It answers from memory, because the broker waits for it.
+pub trait Accounts: Send + Sync + 'static {
+    /// The account with that user name; `None` when there is none, or it is barred.
+    ///
+    /// # Errors
+    /// [`LookupFailed`] when that cannot be told now.
+    fn look_up(&self, user: &str) -> Result<Option<Arc<Account>>, LookupFailed>;
+
+    /// Whether an account may have what it has. When that cannot be told now, it may.
+    fn may_have(&self, user: &str, grant: &Grant) -> bool {
+        match self.look_up(user) {
+            Ok(Some(account)) => {
+                grant.prefix.is_none_or(|prefix| account.prefix == Some(prefix))
+                    && grant.link.is_none_or(|link| account.link == Some(link))
+            }
+            Ok(None) => false,
+            Err(LookupFailed) => true,
+        }
+    }
+}
+
+/// The accounts of the platform's directory.
+pub struct Provisioned {
+    directory: Arc<Directory>,
+    key: KeyFile,
+}
+
+impl Provisioned {
+    /// The accounts in `directory`, whose passwords `key` opens.
+    pub fn new(directory: Arc<Directory>, key: KeyFile) -> Provisioned {
+        Provisioned { directory, key }
+    }
+}
+
+impl Accounts for Provisioned {
+    fn look_up(&self, user: &str) -> Result<Option<Arc<Account>>, LookupFailed> {
+        let Some(row) = self.directory.account_by_name(user).filter(|account| !account.barred) else {
+            return Ok(None);
+        };
+        let Some(site) = self.directory.site(row.site) else { return Ok(None) };
+        let password = row.password(&self.key).map_err(|error| {
+            tracing::error!(account = %row.name, %error, "the account's password cannot be used");
+            LookupFailed
+        })?;
+        Ok(Some(Arc::new(Account {
+            name: row.name.as_str().into(),
+            password,
+            region: site.region.as_str().into(),
+            prefix: site.prefix,
+            link: row.link.map(|link| Link { client: link.client, server: link.server }),
+        })))
+    }
+}
