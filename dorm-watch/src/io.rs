@@ -99,17 +99,15 @@ pub enum Saved {
     Failed,
 }
 
-/// What was asked and what came of it, since the start.
+/// What came of questions, since the start. Of a question by both methods the first answer counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// OPTIONS sent.
-    pub options_sent: u64,
     /// OPTIONS that were answered.
     pub options_answered: u64,
-    /// Echo requests sent.
-    pub echo_sent: u64,
+    /// OPTIONS that nobody answered in time.
+    pub options_silent: u64,
     /// Echo requests that were answered.
     pub echo_answered: u64,
-    /// Questions of either kind that nobody answered in time.
-    pub silent: u64,
+    /// Echo requests that nobody answered in time.
+    pub echo_silent: u64,
 }

@@ -10,12 +10,15 @@
 //! | `findings` | what is wrong at a moment, in words: health, places, accounts |
 //! | `ledger` | findings that last become alarms; writing, clearing, acknowledging, forgetting |
 //! | `watch` | all of it behind two verbs |
+//! | `gather`, `service` | the picture from memory; sockets, clock and store around the core |
 
 mod findings;
+mod gather;
 mod io;
 mod ledger;
 mod picture;
 mod schedule;
+mod service;
 mod settings;
 #[cfg(test)]
 mod simulation;
@@ -26,10 +29,14 @@ mod target;
 mod testing;
 mod watch;
 
+pub use gather::{gather, learned};
 pub use io::{Counts, Entry, Input, Method, Output, Probe, Saved, Ticket};
 pub use picture::{
     ClearedAlarm, DevicePicture, LeasePicture, LinePicture, Mismatch, PhonePicture, Picture, Place, Report,
     SitePicture, TunnelPicture,
+};
+pub use service::{
+    Acknowledged, Bell, Handle, Service, ServiceSettings, WatchError, World, describe_metrics,
 };
 pub use settings::Settings;
 pub use site::SiteState;

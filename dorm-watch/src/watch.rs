@@ -51,6 +51,8 @@ pub struct Watch {
 struct Flight {
     who: Who,
     asked_at: Instant,
+    options: bool,
+    echo: bool,
 }
 
 impl Watch {
@@ -222,10 +224,12 @@ impl Watch {
     fn expire(&mut self, now: Instant) {
         while let Some((_, ticket)) = self.deadlines.front().filter(|(at, _)| *at <= now).copied() {
             self.deadlines.pop_front();
-            let Some(Flight { who: (id, address), asked_at }) = self.flights.remove(&ticket) else {
+            let Some(Flight { who: (id, address), asked_at, options, echo }) = self.flights.remove(&ticket)
+            else {
                 continue;
             };
-            self.counts.silent += 1;
+            self.counts.options_silent += u64::from(options);
+            self.counts.echo_silent += u64::from(echo);
             self.with_site(now, id, |site, desk| site.silent(desk, address, asked_at));
             self.changed.insert(id);
         }
@@ -242,9 +246,7 @@ impl Watch {
             let options = options || !echo;
             let ticket = Ticket(self.random.next_u64());
             self.bucket.take(u32::from(options) + u32::from(echo));
-            self.counts.options_sent += u64::from(options);
-            self.counts.echo_sent += u64::from(echo);
-            self.flights.insert(ticket, Flight { who: (id, address), asked_at: now });
+            self.flights.insert(ticket, Flight { who: (id, address), asked_at: now, options, echo });
             self.deadlines.push_back((now + self.settings.answer_within, ticket));
             self.out.push_back(Output::Probe(Probe { ticket, target: address, options, echo }));
         }
