@@ -29,6 +29,24 @@ pub struct Settings {
     pub max_history: usize,
 }
 
+impl Settings {
+    /// As the configuration says.
+    pub fn from_config(config: &node::config::Watch) -> Settings {
+        Settings {
+            phone_every: config.phone_interval,
+            iad_every: config.iad_interval,
+            retry_every: config.retry_interval,
+            tries: config.tries,
+            answer_within: config.answer_within,
+            survey_every: config.survey_interval,
+            grace: config.grace,
+            max_packets_per_second: config.max_packets_per_second,
+            echo: config.echo,
+            ..Settings::default()
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -44,5 +62,15 @@ impl Default for Settings {
             history: Duration::from_secs(90 * 24 * 3600),
             max_history: 10_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configurations_defaults_are_ours() {
+        assert_eq!(Settings::from_config(&node::config::Watch::default()), Settings::default());
     }
 }

@@ -4,6 +4,7 @@
 //! over its admin socket; without a running node the command line executes it itself on the opened store.
 
 mod account;
+mod alarm;
 mod call;
 mod device;
 mod ladder;
@@ -16,6 +17,7 @@ mod region;
 mod reply;
 mod route;
 mod site;
+mod site_status;
 mod trunk;
 mod tunnel;
 
@@ -31,6 +33,7 @@ use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use account::AccountOperation;
+pub(crate) use alarm::AlarmOperation;
 pub(crate) use call::CallOperation;
 pub(crate) use device::DeviceOperation;
 pub(crate) use line::LineOperation;
@@ -85,6 +88,9 @@ pub(crate) enum Operation {
     /// Call records
     #[command(subcommand)]
     Call(CallOperation),
+    /// What is wrong at the sites, why, and what helps
+    #[command(subcommand)]
+    Alarm(AlarmOperation),
     /// The platform's own nodes
     #[command(subcommand)]
     Node(NodeOperation),
@@ -230,6 +236,7 @@ impl Operation {
             Operation::Trunk(operation) => operation.execute(office).await,
             Operation::Route(operation) => operation.execute(office).await,
             Operation::Call(operation) => operation.execute(office).await,
+            Operation::Alarm(operation) => operation.execute(office).await,
             Operation::Node(operation) => operation.execute(office).await,
         }
     }

@@ -15,6 +15,7 @@ mod trace;
 mod translator;
 mod tunnel_broker;
 mod tunnel_server;
+mod watch;
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub use self::trace::Trace;
 pub use self::translator::{PortRange, Translator};
 pub use self::tunnel_broker::TunnelBroker;
 pub use self::tunnel_server::TunnelServer;
+pub use self::watch::Watch;
 
 use self::reader::Document;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub tunnel_broker: TunnelBroker,
     /// `[tunnel_server]`: the role of that name.
     pub tunnel_server: TunnelServer,
+    /// `[watch]`: the role of that name.
+    pub watch: Watch,
     /// `[trace]`: which SIP messages are remembered, and where copies go.
     pub trace: Trace,
     /// `[log]`: what is logged, and how.
@@ -110,6 +114,7 @@ fn read(
         translator: Translator::read(&mut document.section("translator")),
         tunnel_broker: TunnelBroker::read(&mut document.section("tunnel_broker"), &node),
         tunnel_server: TunnelServer::read(&mut document.section("tunnel_server"), &node),
+        watch: Watch::read(&mut document.section("watch")),
         trace: Trace::read(&mut document.section("trace")),
         log: Log::read(&mut document.section("log")),
         node,
