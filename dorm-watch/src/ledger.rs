@@ -215,7 +215,7 @@ impl Ledger {
             if row.dirty && !row.in_flight && may {
                 (row.dirty, row.in_flight) = (false, true);
                 row.not_before = Some(now + UPDATE);
-                self.outputs.push(Output::Save { entry: *entry, alarm: row.alarm.clone() });
+                self.outputs.push(Output::Save { entry: *entry, alarm: Box::new(row.alarm.clone()) });
             }
         }
     }
