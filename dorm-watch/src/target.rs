@@ -17,7 +17,7 @@ pub(crate) struct Target {
     pub(crate) answered_at: Option<Instant>,
     /// Whether it has ever answered, also before the watch started.
     pub(crate) seen: bool,
-    /// How it answered last.
+    /// How it is asked: by OPTIONS when it has ever answered them, because a phone whose kernel still answers echo may be dead to SIP.
     pub(crate) prefers: Option<Method>,
 }
 
@@ -69,14 +69,16 @@ impl Target {
         self.mute_times = 0;
         self.answered_at = Some(now);
         self.seen = true;
-        self.prefers = Some(method);
+        if self.prefers != Some(Method::Options) {
+            self.prefers = Some(method);
+        }
     }
 
-    /// By which methods to ask: as it answered last, and by both in doubt. A router is no SIP element.
+    /// By which methods to ask: as it answers, and by both while that is in doubt. A router is no SIP element.
     pub(crate) fn methods(&self) -> (bool, bool) {
         match (self.role, self.health, self.prefers) {
             (Role::Iad, ..) => (false, true),
-            (_, Health::Answering, Some(Method::Options)) => (true, false),
+            (_, _, Some(Method::Options)) => (true, false),
             (_, Health::Answering, Some(Method::Echo)) => (false, true),
             _ => (true, true),
         }
