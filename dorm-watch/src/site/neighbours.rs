@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddrV6;
 
 use dorm_provisioning::neighbours::ENTRIES_A_PHONE;
+use serde_json::{Value, json};
 
 use crate::picture::Report;
 
@@ -72,6 +73,34 @@ impl Evidence {
             Evidence::Reported { .. } => "reported",
             Evidence::Rotating { .. } => "rotating",
             Evidence::AtCapacity { .. } => "at_capacity",
+        }
+    }
+
+    /// For programs, and for a watch that starts while the alarm is open.
+    pub(crate) fn details(self) -> Value {
+        match self {
+            Evidence::Reported { entries, capacity } => json!({ "entries": entries, "capacity": capacity }),
+            Evidence::Rotating { ceiling, changed, rounds } => {
+                json!({ "ceiling": ceiling, "changed": changed, "rounds": rounds })
+            }
+            Evidence::AtCapacity { ceiling, capacity, rounds } => {
+                json!({ "ceiling": ceiling, "capacity": capacity, "rounds": rounds })
+            }
+        }
+    }
+
+    /// What an alarm's details say of rounds. What the IAD reported is in its lease.
+    pub(crate) fn of_details(details: &Value) -> Option<Evidence> {
+        let numbers = details.get("seen")?;
+        let number = |name: &str| usize::try_from(numbers.get(name)?.as_u64()?).ok();
+        let (ceiling, rounds) = (number("ceiling")?, number("rounds")?);
+        match details.get("evidence")?.as_str()? {
+            "rotating" => Some(Evidence::Rotating { ceiling, changed: number("changed")?, rounds }),
+            "at_capacity" => {
+                let capacity = u32::try_from(number("capacity")?).ok()?;
+                Some(Evidence::AtCapacity { ceiling, capacity, rounds })
+            }
+            _ => None,
         }
     }
 }
