@@ -39,8 +39,8 @@ pub(crate) struct Ledger {
 /// that what comes and goes is one alarm and not a hundred.
 #[derive(Debug)]
 enum Stage {
-    /// Found, and not long enough to be an alarm. It is paused while it cannot be told.
-    Pending { finding: Finding, due: Instant, paused: bool, times: u32 },
+    /// Found, and not long enough to be an alarm. `paused` is since when it cannot be told.
+    Pending { finding: Finding, due: Instant, paused: Option<Instant>, times: u32 },
     /// An alarm. `clears_at` is set while it is not found.
     Open { entry: Entry, clears_at: Option<Instant>, times: u32 },
     /// Cleared lately.
@@ -260,18 +260,19 @@ impl Ledger {
             }
             Some(Stage::Pending { finding: old, due, paused, times }) => {
                 let times = *times;
-                let mut at = *due;
-                if old.kind != finding.kind {
+                let anew = now + raise_after(finding.kind, self.grace);
+                let at = match *paused {
                     // A better name may need less patience, never more.
-                    at = at.min(now + raise_after(finding.kind, self.grace));
-                } else if *paused {
-                    // What was known before the pause is to be seen again.
-                    at = at.max(now + self.grace);
-                }
-                if at == *due && !*paused {
+                    None if old.kind != finding.kind => anew.min(*due),
+                    None => *due,
+                    // What could not be told does not count, and is forgotten before long.
+                    Some(since) if now > since + self.grace => anew,
+                    Some(since) => *due + now.saturating_duration_since(since),
+                };
+                if at == *due && paused.is_none() {
                     *old = finding;
                 } else {
-                    self.put(matter, Stage::Pending { finding, due: at, paused: false, times });
+                    self.put(matter, Stage::Pending { finding, due: at, paused: None, times });
                 }
             }
             Some(Stage::Open { entry, clears_at, .. }) => {
@@ -294,13 +295,13 @@ impl Ledger {
 
     fn begin(&mut self, now: Instant, matter: Matter, finding: Finding, times: u32) {
         let due = now + raise_after(finding.kind, self.grace);
-        self.put(matter, Stage::Pending { finding, due, paused: false, times });
+        self.put(matter, Stage::Pending { finding, due, paused: None, times });
     }
 
     fn not_found(&mut self, now: Instant, matter: Matter, is_frozen: bool) {
         match self.matters.get_mut(&matter) {
             Some(Stage::Pending { due, paused, .. }) if is_frozen => {
-                *paused = true;
+                paused.get_or_insert(now);
                 self.due.remove(&(*due, matter));
             }
             Some(Stage::Pending { times, .. }) => {
@@ -391,7 +392,7 @@ impl Ledger {
 impl Stage {
     fn moves_on_at(&self) -> Option<Instant> {
         match self {
-            Stage::Pending { due, paused, .. } => (!*paused).then_some(*due),
+            Stage::Pending { due, paused, .. } => paused.is_none().then_some(*due),
             Stage::Open { clears_at, .. } => *clears_at,
             Stage::Resting { until, .. } => Some(*until),
         }

@@ -92,7 +92,9 @@ impl Watch {
             Input::Picture(picture) => self.take_picture(now, now_ms, picture),
             Input::Answer { ticket, method, source } => self.take_answer(now, ticket, method, source),
             Input::Saved { entry, outcome } => self.ledger.saved(now, entry, outcome),
-            Input::Acknowledge { alarm, by, comment } => self.ledger.acknowledge(now, now_ms, alarm, by, comment),
+            Input::Acknowledge { alarm, by, comment } => {
+                self.ledger.acknowledge(now, now_ms, alarm, by, comment)
+            }
         }
         self.expire(now);
         self.ask(now);

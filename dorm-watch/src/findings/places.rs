@@ -117,7 +117,8 @@ impl Places {
             let homes = line.bindings.iter().filter(|place| is_home(site, place)).map(|place| {
                 let last = before.as_ref().and_then(|sighted| sighted.homes.get(&place.address));
                 let refreshed = last.is_some_and(|home| place.time > home.until);
-                let refreshed_at = if refreshed { Some(now_ms) } else { last.and_then(|home| home.refreshed_at) };
+                let refreshed_at =
+                    if refreshed { Some(now_ms) } else { last.and_then(|home| home.refreshed_at) };
                 (place.address, Home { until: place.time, refreshed_at })
             });
             let homes: BTreeMap<SocketAddrV6, Home> = homes.collect();
@@ -484,3 +485,6 @@ static NOWHERE: BTreeSet<SocketAddrV6> = BTreeSet::new();
 const NAMED: usize = 16;
 /// More mismatches of one kind at a site are one alarm.
 const SINGLE_MISMATCHES: usize = 5;
+
+#[cfg(test)]
+mod tests;

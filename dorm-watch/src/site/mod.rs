@@ -321,8 +321,7 @@ impl Site {
         match self.survey.as_ref().is_some_and(|survey| survey.has(address)) {
             true => self.verdict(desk, address, false),
             false => {
-                // Soon again at first: a phone that restarts is back before it counts as missing.
-                let every = desk.settings.grace * 2_u32.saturating_pow(mute_times.min(16) - 1);
+                let every = again_after(mute_times, desk.settings.grace);
                 let after = jitter(desk.random, every.min(desk.settings.phone_every));
                 self.plan(desk, address, after, Urgency::Routine);
                 self.begin_survey(desk);
@@ -370,9 +369,14 @@ impl Site {
             Verdict::Off if survey.ruled_out >= RULED_OUT => self.table_fault = None,
             Verdict::Off | Verdict::Open => {}
         }
-        if mute < neighbours::MIN_MUTE {
+        let is_quiet = mute < neighbours::MIN_MUTE;
+        // A table that was full may have room for everybody once by chance.
+        if is_quiet && (survey.was_quiet() || self.table_fault.is_none()) {
             self.end_survey(desk);
         } else {
+            if is_quiet {
+                survey.every = desk.settings.survey_every;
+            }
             let next = (survey.started + survey.every).max(desk.now);
             self.begin_round(desk, next);
         }
@@ -381,9 +385,13 @@ impl Site {
     fn end_survey(&mut self, desk: &mut Desk<'_>) {
         self.survey = None;
         self.table_fault = None;
-        for address in self.turns.iter().copied().filter(|address| self.targets.get(*address).is_some()) {
-            let after = part_of(desk.random, desk.settings.phone_every);
-            self.plan(desk, address, after, Urgency::Routine);
+        for address in &self.turns {
+            let Some(target) = self.targets.get(*address) else { continue };
+            let after = match target.health() {
+                Health::Mute => jitter(desk.random, again_after(target.mute_times, desk.settings.grace)),
+                _ => part_of(desk.random, desk.settings.phone_every),
+            };
+            self.plan(desk, *address, after.min(desk.settings.phone_every), Urgency::Routine);
         }
     }
 
@@ -403,8 +411,7 @@ impl Site {
 
     /// Plans a newcomer's first time.
     fn welcome(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6) {
-        let urgent =
-            self.targets.get(address).is_some_and(|target| !target.is_phone());
+        let urgent = self.targets.get(address).is_some_and(|target| !target.is_phone());
         let after = part_of(desk.random, desk.first_within);
         match urgent {
             true => self.plan(desk, address, after.min(desk.settings.retry_every), Urgency::Urgent),
@@ -494,6 +501,15 @@ impl Site {
     }
 }
 
+/// When a phone is asked again that was found mute so many times. Often at first: one that restarts is back, and chance on a lossy line is
+/// told from silence, before it counts as missing. Then ever more seldom.
+fn again_after(mute_times: u32, grace: Duration) -> Duration {
+    match mute_times.checked_sub(OFTEN) {
+        None => grace / 2,
+        Some(more) => grace * 2_u32.pow(more.min(16)),
+    }
+}
+
 /// An IAD is asked by echo, which knows no port.
 fn iad_address(address: Ipv6Addr) -> SocketAddrV6 {
     SocketAddrV6::new(address, 0, 0, 0)
@@ -509,6 +525,8 @@ fn part_of(random: &mut StdRng, span: Duration) -> Duration {
     span.mul_f64(random.random_range(0.0..1.0))
 }
 
+/// A phone that is found mute is asked so often in short turns: as long as a missing phone waits to be an alarm.
+const OFTEN: u32 = 6;
 /// Phones of one site that are asked at a time.
 const MAX_IN_FLIGHT: usize = 8;
 /// How long a report of the neighbour table means something, in milliseconds.

@@ -25,6 +25,12 @@ pub(crate) struct Round {
     pub(crate) iad_silent: u32,
 }
 
+impl Round {
+    pub(crate) fn mute(&self) -> usize {
+        self.asked.saturating_sub(self.answering.len())
+    }
+}
+
 /// What the rounds say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -142,7 +148,7 @@ pub(crate) fn judge(rounds: &VecDeque<Round>, table: Option<u32>, report: Option
         .fold((0, 0), |(asked, silent), round| (asked + round.iad_asked, silent + round.iad_silent));
     let lossy = silent * LOSSY > asked;
     // A number that moves is no ceiling: phones are going off or coming back. On a lossy line, mute means little.
-    if lossy || ceiling - least > (ceiling / 20).max(1) {
+    if lossy || ceiling - least > (ceiling / STEADY).max(1) {
         return Verdict::Open;
     }
     let swaps = rounds.windows(2).filter(|pair| {
@@ -189,6 +195,8 @@ const MIN_SWAPS: usize = 2;
 const NEARLY_FULL: u64 = 95;
 /// A table that is less full than this, in percent, is not why phones are mute.
 const FAR_FROM_FULL: u64 = 80;
+/// A number that moves by less than one in so many is steady: in each round a few come in while others go, and both are counted.
+const STEADY: usize = 8;
 /// One answer in so many missing makes a line lossy.
 const LOSSY: u32 = 10;
 

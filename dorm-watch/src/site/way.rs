@@ -195,8 +195,7 @@ impl Site {
     /// Whether the doubt is over: the IAD has had its tries, and no witness is left.
     fn settle(&mut self, desk: &mut Desk<'_>) {
         let Way::Doubt { since, witnesses } = &self.way else { return };
-        let iad_had_its_tries =
-            self.iad_target().is_none_or(|iad| iad.health() == Health::Mute);
+        let iad_had_its_tries = self.iad_target().is_none_or(|iad| iad.health() == Health::Mute);
         if !iad_had_its_tries || !witnesses.is_empty() {
             return;
         }
