@@ -217,3 +217,66 @@ const USUAL_FILE: &str = "/etc/centrex6/iad.toml";
 const STATUS_SOCKET: &str = "/run/centrex6-iad.sock";
 const PASSWORD_VARIABLE: &str = "CENTREX6_IAD_PASSWORD";
 const DEFAULT_MTU: u16 = 1280;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        iad: IadArgs,
+    }
+
+    fn options(words: &str) -> IadOptions {
+        Line::try_parse_from(["iad"].into_iter().chain(words.split_whitespace())).unwrap().iad.options
+    }
+
+    fn file(text: &str, mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_command_line_counts_before_the_file() {
+        let file = file(
+            "broker = \"a.example:7\"\nuser = \"one\"\npassword = \"pw\"\nlan = [\"eth1.24\"]\nmtu = 1400\n",
+            0o600,
+        );
+        let settings = options("--user two").with_file(Some(file.path())).unwrap().settings().unwrap();
+        assert_eq!((settings.broker.port, settings.user.as_str(), settings.mtu), (7, "two", 1400));
+        assert_eq!((settings.lans[0].vlan, settings.password.reveal()), (24, "pw"));
+        let lans =
+            options("--lan a=1 --lan b=2").with_file(Some(file.path())).unwrap().settings().unwrap().lans;
+        assert_eq!(lans.len(), 2, "one list, not both");
+        assert!(options("check --broker b.example").broker.is_some(), "behind the verb, too");
+    }
+
+    #[test]
+    fn a_password_that_others_may_read_is_refused() {
+        let open = file("password = \"pw\"\n", 0o644);
+        let error = options("").with_file(Some(open.path())).err().unwrap().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        let without = file("user = \"one\"\n", 0o644);
+        assert!(options("").with_file(Some(without.path())).is_ok());
+        let typo = file("broker = \"a\"\nlann = 1\n", 0o600);
+        let error = format!("{:#}", options("").with_file(Some(typo.path())).err().unwrap());
+        assert!(error.contains("line 2") && error.contains("`lann`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_or_does_not_fit_is_named() {
+        let file = file("pw\n", 0o600);
+        let password = format!("--password-file {}", file.path().display());
+        let error = |words: &str| options(&format!("{words} {password}")).settings().unwrap_err().to_string();
+        assert!(error("--user u --lan eth1").contains("--broker"));
+        assert!(error("--broker b --lan eth1").contains("--user"));
+        assert!(error("--broker b --user u").contains("--lan"));
+        assert!(error("--broker b --user u --lan eth1 --ca x.pem").contains("--tls"));
+        assert!(options(&format!("--broker b --user u --lan eth1 {password}")).settings().is_ok());
+    }
+}

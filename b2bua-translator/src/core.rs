@@ -9,21 +9,20 @@ use std::time::Instant;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
-use sip_core::flow::Flow;
+use sip_core::flow::{ConnectionId, Flow};
 use sip_core::ids::{IdSource, WorkerId};
 use sip_core::transaction::{Event, Layer, Output as LayerOutput, ServerId};
-use sip_core::wire::header::MaxForwards;
+use sip_core::wire::header::{MaxForwards, MinSe};
 use sip_core::wire::{Message, Method, Name, StatusCode};
 use tracing::{debug, info};
 
-use crate::bridge::unacceptable;
-use crate::call::Call;
+use crate::body::{Body, SDP_TYPE};
+use crate::call::{Call, Incoming};
 use crate::env::{CallKey, Env, Owner, alarm_of};
-use crate::incoming::Incoming;
 use crate::keep_alive::{self, KeepAlive};
-use crate::leg::ALLOW;
-use crate::media::{Body, SDP_TYPE};
+use crate::leg::{Agreement, Peering, allow};
 use crate::question::{Answer, Question};
+use crate::required::unacceptable;
 use crate::settings::Settings;
 use crate::trunks::{TrunkStates, trunk_of_source};
 use sip_core::clock::WallClock;
@@ -58,6 +57,8 @@ pub struct TranslatorCore {
     next_call: u64,
     /// The one worker that watches the gateways.
     keep_alive: Option<KeepAlive>,
+    /// The certificates' names of open connections; as many as there are connections.
+    identified: HashMap<ConnectionId, Arc<[String]>>,
     draining: bool,
 }
 
@@ -65,6 +66,15 @@ pub struct TranslatorCore {
 enum Peer {
     Proxy,
     Trunk(Arc<Trunk>),
+}
+
+impl Peer {
+    fn peering(&self) -> Peering {
+        match self {
+            Peer::Proxy => Peering::Inside,
+            Peer::Trunk(_) => Peering::Trunk,
+        }
+    }
 }
 
 impl TranslatorCore {
@@ -77,7 +87,15 @@ impl TranslatorCore {
         if keep_alive.is_some() {
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
-        TranslatorCore { env, shared, calls: HashMap::new(), next_call: 1, keep_alive, draining: false }
+        TranslatorCore {
+            env,
+            shared,
+            calls: HashMap::new(),
+            next_call: 1,
+            keep_alive,
+            identified: HashMap::new(),
+            draining: false,
+        }
     }
 
     fn drain_layer(&mut self) {
@@ -99,13 +117,13 @@ impl TranslatorCore {
                 }
             }
             Event::Ack { request, .. } => {
-                if let Some((key, side)) = self.env.call_of_dialog(&request) {
-                    self.with(key, |call, env| call.ack(env, side, &request));
+                if let Some(key) = self.env.call_of_dialog(&request) {
+                    self.with(key, |call, env| call.ack(env, &request));
                 }
             }
             Event::Response { client, response, flow } => match self.env.owner_of(client) {
-                Some(Owner::Call(key, side)) if self.calls.contains_key(&key) => {
-                    self.with(key, |call, env| call.response(env, client, side, &response, flow));
+                Some(Owner::Call(key)) if self.calls.contains_key(&key) => {
+                    self.with(key, |call, env| call.response(env, client, &response, flow));
                 }
                 Some(Owner::KeepAlive(_)) => {
                     if let Some(keep_alive) = &mut self.keep_alive {
@@ -117,8 +135,8 @@ impl TranslatorCore {
                 _ => {}
             },
             Event::ClientFailed { client, failure } => match self.env.owner_of(client) {
-                Some(Owner::Call(key, side)) => {
-                    self.with(key, |call, env| call.client_failed(env, client, side, failure));
+                Some(Owner::Call(key)) => {
+                    self.with(key, |call, env| call.client_failed(env, client, failure));
                 }
                 Some(Owner::KeepAlive(_)) => {
                     if let Some(keep_alive) = &mut self.keep_alive {
@@ -142,6 +160,7 @@ impl TranslatorCore {
     fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Env)) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         act(call, &mut self.env);
+        call.rearm(&mut self.env);
         if call.is_gone()
             && let Some(call) = self.calls.remove(&key)
         {
@@ -163,7 +182,7 @@ impl TranslatorCore {
         };
         if request.to_tag().is_some() {
             match self.env.call_of_dialog(&request) {
-                Some((key, side)) => self.with(key, |call, env| call.request(env, side, server, request)),
+                Some(key) => self.with(key, |call, env| call.request(env, server, request)),
                 None => self.env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]),
             }
             return;
@@ -171,7 +190,8 @@ impl TranslatorCore {
         match request.method() {
             Some(Method::Invite) => self.invite(server, request, flow, peer),
             Some(Method::Options) => {
-                let headers = [(Name::Allow, ALLOW.to_owned()), (Name::Accept, SDP_TYPE.to_owned())];
+                let headers =
+                    [(Name::Allow, allow(peer.peering()).to_owned()), (Name::Accept, SDP_TYPE.to_owned())];
                 // A draining translator shows itself so to the one who asks before calling.
                 let status = if self.draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                 self.env.refuse(server, status, &headers);
@@ -181,20 +201,23 @@ impl TranslatorCore {
             }
             Some(Method::Other(_)) => self.env.refuse(server, StatusCode::NOT_IMPLEMENTED, &[]),
             _ => {
-                let allow = [(Name::Allow, ALLOW.to_owned())];
+                let allow = [(Name::Allow, allow(peer.peering()).to_owned())];
                 self.env.refuse(server, StatusCode::METHOD_NOT_ALLOWED, &allow);
             }
         }
     }
 
-    /// On the inside the configured proxies alone, by exact address and port; on the outside trunks, by their networks.
+    /// On the inside the configured proxies alone, by exact address and port; on the outside trunks, by their networks and, where one
+    /// is set, by the name in their certificate.
     fn peer(&self, flow: &Flow) -> Option<Peer> {
         let settings = &self.env.settings;
         if settings.inside.listens_at(flow.local) && settings.proxies.contains(&flow.remote) {
             return Some(Peer::Proxy);
         }
         settings.outside(flow.remote.ip()).filter(|face| face.listens_at(flow.local))?;
-        trunk_of_source(&self.env.directory, flow.remote).map(Peer::Trunk)
+        let names = flow.connection.and_then(|connection| self.identified.get(&connection));
+        let names = names.map_or(&[][..], |names| names);
+        trunk_of_source(&self.env.directory, flow.remote, names).map(Peer::Trunk)
     }
 
     fn invite(&mut self, server: ServerId, request: Message, flow: Flow, peer: Peer) {
@@ -205,6 +228,7 @@ impl TranslatorCore {
         };
         let hops = request.header::<MaxForwards>().ok().flatten();
         let body = Body::of(&request);
+        let agreement = Agreement::with(&request, &self.env.settings.session);
         let mut permit = None;
         let refusal = if self.draining {
             busy("draining")
@@ -219,6 +243,9 @@ impl TranslatorCore {
             Some(refusal)
         } else if matches!(body, Body::Foreign) {
             Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![(Name::Accept, SDP_TYPE.to_owned())]))
+        } else if agreement.is_err() {
+            let min = MinSe::new(self.env.settings.session.min);
+            Some((StatusCode::SESSION_INTERVAL_TOO_SMALL, vec![(Name::MinSe, min.to_string())]))
         } else if !self.take_share() {
             busy("too many calls")
         } else if let Peer::Trunk(trunk) = &peer {
@@ -251,7 +278,7 @@ impl TranslatorCore {
         };
         self.calls.insert(key, call);
         self.show_calls();
-        self.with(key, |call, env| call.begin(env, readable));
+        self.with(key, |call, env| call.begin(env, readable, agreement.unwrap_or_default()));
     }
 
     fn take_share(&self) -> bool {
@@ -285,7 +312,13 @@ impl Core for TranslatorCore {
         match input {
             Input::Received { flow, bytes } => self.env.layer.receive(now, flow, bytes),
             Input::TransmitFailed(id) => self.env.layer.transmit_failed(now, id),
-            Input::ConnectionClosed(connection) => self.env.layer.connection_closed(now, connection),
+            Input::Identified { connection, names } => {
+                self.identified.insert(connection, names);
+            }
+            Input::ConnectionClosed(connection) => {
+                self.identified.remove(&connection);
+                self.env.layer.connection_closed(now, connection);
+            }
             Input::Timer(id) if Layer::owns_timer(id) => self.env.layer.timer(now, id),
             Input::Timer(keep_alive::TIMER) => {
                 if let Some(keep_alive) = self.keep_alive.as_mut().filter(|_| !self.draining) {

@@ -14,7 +14,7 @@ use sip_core::wire::header::{NameAddr, Reason, Via};
 use sip_core::wire::{Message, Method, Name, SipUri, StatusCode};
 use tracing::{debug, warn};
 
-use crate::question::{Question, Side};
+use crate::question::Question;
 use crate::settings::{Face, Settings};
 use crate::trunks::TrunkStates;
 use sip_core::clock::WallClock;
@@ -37,7 +37,7 @@ pub(crate) struct Env {
     next_token: u64,
     servers: HashMap<ServerId, CallKey>,
     clients: HashMap<ClientId, Client>,
-    dialogs: HashMap<LocalEnd, (CallKey, Side)>,
+    dialogs: HashMap<LocalEnd, CallKey>,
     /// How many of the client transactions are nobody's.
     abandoned: usize,
 }
@@ -66,8 +66,8 @@ struct Client {
 /// Whose a client transaction is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// A call's, sent on this side.
-    Call(CallKey, Side),
+    /// A call's.
+    Call(CallKey),
     /// The keep-alive's.
     KeepAlive(Gateway),
     /// Nobody's any more: a 2xx to it is acknowledged and ended with BYE.
@@ -83,33 +83,14 @@ pub(crate) enum Alarm {
     Ring = 1,
     /// Lasts too long.
     Limit = 2,
-    /// Time to send the 2xx to the caller again.
-    CallerAnswer = 3,
-    /// Time to send the 2xx to the called party again.
-    CalleeAnswer = 4,
-    /// Time to try a re-INVITE again after 491.
-    Glare = 5,
+    /// Something that a leg waits for: a retransmission, a refresh, the end of a pause.
+    Legs = 3,
     /// The world takes too long to answer at the end of the call.
-    Closing = 6,
+    Closing = 4,
 }
 
 impl Alarm {
-    pub(crate) fn answer(side: Side) -> Alarm {
-        match side {
-            Side::Caller => Alarm::CallerAnswer,
-            Side::Callee => Alarm::CalleeAnswer,
-        }
-    }
-
-    const ALL: [Alarm; 7] = [
-        Alarm::Connect,
-        Alarm::Ring,
-        Alarm::Limit,
-        Alarm::CallerAnswer,
-        Alarm::CalleeAnswer,
-        Alarm::Glare,
-        Alarm::Closing,
-    ];
+    const ALL: [Alarm; 5] = [Alarm::Connect, Alarm::Ring, Alarm::Limit, Alarm::Legs, Alarm::Closing];
 }
 
 impl Env {
@@ -165,7 +146,7 @@ impl Env {
 
     /// A Via of ours for a new request.
     pub(crate) fn via(&mut self, flow: &Flow, face: Face) -> Via {
-        Via::new(flow.transport, face.signalling, &self.ids.branch())
+        Via::new(flow.transport, face.at(flow.transport), &self.ids.branch())
     }
 
     /// Sends a request. `None` when the transaction table is full.
@@ -250,12 +231,12 @@ impl Env {
     }
 
     /// Notes that a call owns our end of a dialog.
-    pub(crate) fn own_dialog(&mut self, end: LocalEnd, call: CallKey, side: Side) {
-        self.dialogs.insert(end, (call, side));
+    pub(crate) fn own_dialog(&mut self, end: LocalEnd, call: CallKey) {
+        self.dialogs.insert(end, call);
     }
 
     /// The call that a request inside a dialog belongs to.
-    pub(crate) fn call_of_dialog(&self, request: &Message) -> Option<(CallKey, Side)> {
+    pub(crate) fn call_of_dialog(&self, request: &Message) -> Option<CallKey> {
         let id = DialogId::of_request(request)?;
         self.dialogs.get(&(id.call_id, id.local_tag)).copied()
     }
@@ -311,7 +292,12 @@ impl Env {
             && matches!(transport, Transport::Udp | Transport::Tcp);
         let proxies = &self.settings.proxies;
         let inside = proxies.contains(&known.remote) && !proxies.contains(&address);
-        if !usable || inside || (address == known.remote && transport == known.transport) {
+        // What began under TLS stays there, whatever a Contact leaves out.
+        if known.transport.is_secure()
+            || !usable
+            || inside
+            || (address == known.remote && transport == known.transport)
+        {
             return known;
         }
         Flow { transport, remote: address, local: known.local, connection: None }
@@ -332,7 +318,7 @@ pub(crate) fn alarm_of(timer: TimerId) -> Option<(CallKey, Alarm)> {
 
 /// Our Contact on a face.
 pub(crate) fn contact(face: Face, transport: Transport) -> NameAddr {
-    NameAddr::new(SipUri::of_address(face.signalling, transport))
+    NameAddr::new(SipUri::of_address(face.at(transport), transport))
 }
 
 /// The low bits of a timer that tell a call's timers apart; its own timers have the top bit clear (61 bits of calls last).

@@ -39,6 +39,12 @@ pub(crate) fn q850(reasons: &[Reason]) -> Option<u16> {
     reasons.iter().find(|reason| reason.protocol == "Q.850").and_then(|reason| reason.cause)
 }
 
+/// The failure that some reasons name as a SIP status.
+pub(crate) fn status_in(reasons: &[Reason]) -> Option<StatusCode> {
+    let cause = reasons.iter().find(|reason| reason.protocol == "SIP").and_then(|reason| reason.cause)?;
+    StatusCode::new(cause).filter(|status| status.class() >= 4)
+}
+
 /// What becomes of a final failure of the called side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {

@@ -20,6 +20,15 @@ pub(crate) struct Identity {
     pub(crate) private: bool,
 }
 
+/// The caller.
+#[derive(Debug)]
+pub(crate) enum Party {
+    /// A phone, through the proxy.
+    Inside(InsideCaller),
+    /// Somebody behind a trunk.
+    Outside(OutsideCaller),
+}
+
 /// The inside party of an outbound call: its line, and what it is called in the record.
 #[derive(Debug, Clone)]
 pub(crate) struct InsideCaller {
@@ -174,7 +183,7 @@ mod tests {
     }
 
     fn face() -> Face {
-        Face { signalling: "[2001:db8::9]:5070".parse().unwrap(), media: "2001:db8::9".parse().unwrap() }
+        Face::new("[2001:db8::9]:5070".parse().unwrap(), "2001:db8::9".parse().unwrap())
     }
 
     #[test]

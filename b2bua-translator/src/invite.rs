@@ -1,28 +1,28 @@
 //! The INVITE to the called side: written from nothing, so that only what is named here can leave the caller's side.
 
-use bytes::Bytes;
 use sip_core::wire::header::MaxForwards;
 use sip_core::wire::{HostPort, Message, Name, SipUri};
 
 use crate::env::Env;
-use crate::identity::{Identity, OutsideCaller};
-use crate::incoming::Party;
-use crate::leg::{Leg, with_sdp};
+use crate::identity::{Identity, OutsideCaller, Party};
+use crate::leg::{Leg, RELIABLE, supported, with_sdp};
 use crate::trunks::Candidate;
 
-/// Writes the INVITE for a leg.
+/// Writes the INVITE for a leg, with the body that stands there. `number`: its CSeq. `reliable`: whether a provisional response may be
+/// reliable, so that an offer in it could be answered.
 pub(crate) fn compose(
     env: &mut Env,
     leg: &Leg,
     original: &Message,
-    uri: &str,
+    (uri, number): (&str, u32),
     identity: &Identity,
-    sdp: Option<Bytes>,
+    reliable: bool,
 ) -> Message {
     let hops = original.header::<MaxForwards>().ok().flatten().map_or(70, |hops| hops.0.min(70));
-    let via = env.via(&leg.flow, leg.face);
+    let more = if reliable { format!("{RELIABLE}, ") } else { String::new() };
     let mut builder = leg
-        .invite(via, uri, identity.from.clone(), hops.saturating_sub(1))
+        .first_invite(env, uri, identity.from.clone(), hops.saturating_sub(1), number)
+        .header(Name::Supported, format_args!("{more}{}", supported(leg.peering)))
         .header_if(Name::PAssertedIdentity, identity.asserted.as_ref());
     if identity.private {
         builder = builder.header(Name::Privacy, "id");
@@ -30,7 +30,7 @@ pub(crate) fn compose(
     for name in PASSED {
         builder = builder.copy(original, name);
     }
-    with_sdp(builder, sdp).finish()
+    with_sdp(builder, leg.said.clone()).finish()
 }
 
 /// What the called side is told: the Request-URI, and who calls.

@@ -11,7 +11,7 @@ use sip_core::wire::header::MaxForwards;
 use sip_core::wire::{Builder, Message, Method, Name, SipUri, StatusCode};
 
 use crate::env::{Env, Owner};
-use crate::leg::ALLOW;
+use crate::leg::{Peering, allow};
 use crate::trunks::transport_of;
 
 /// Asks the gateways of all enabled trunks, each in its own time.
@@ -98,9 +98,9 @@ impl KeepAlive {
     fn ask(&mut self, env: &mut Env, gateway: Gateway) {
         let Some(face) = env.settings.outside(gateway.address.ip()) else { return };
         let transport = transport_of(gateway);
-        let flow = Flow { transport, local: face.signalling, remote: gateway.address, connection: None };
+        let flow = Flow { transport, local: face.at(transport), remote: gateway.address, connection: None };
         let uri = SipUri::of_address(gateway.address, transport);
-        let own = SipUri::of_address(face.signalling, transport);
+        let own = SipUri::of_address(face.at(transport), transport);
         let request = Builder::request(&Method::Options, &uri)
             .header(Name::Via, env.via(&flow, face))
             .header(Name::MaxForwards, MaxForwards(70))
@@ -109,7 +109,7 @@ impl KeepAlive {
             .header(Name::CallId, env.ids.call_id())
             .header(Name::CSeq, "1 OPTIONS")
             .header(Name::Contact, format_args!("<{own}>"))
-            .header(Name::Allow, ALLOW)
+            .header(Name::Allow, allow(Peering::Trunk))
             .finish();
         if let Some(client) = env.request(Owner::KeepAlive(gateway), request, flow) {
             self.asked.insert(client, (gateway, env.now + env.settings.connect_limit));

@@ -3,16 +3,20 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`core`] | [`TranslatorCore`]: takes each input to the call that it belongs to |
-//! | `call`, `leg` | a call and its state; one of its two legs |
-//! | `incoming`, `invite` | a new call: who calls whom; the INVITE to the called side |
-//! | `setup` | from the first candidate to the answer |
-//! | `bridge` | what one leg asks in an answered call becomes a request on the other |
-//! | `media` | a call's media, and SDP on its way between the legs |
+//! | `call` | one call: from the INVITE to its record |
+//! | `bridge` | two legs joined: what one asks becomes a request on the other |
+//! | `leg` | one end of a dialog: its reliable responses, its session timer, its end |
+//! | `invite` | the INVITE to the called side |
+//! | `media`, `talk` | a call's media, and SDP on its way between the legs; what both sides last said |
+//! | `body`, `required` | what a message brings, and what it may require |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
-//! | `identity`, `failure` | who calls and what is shown of it; how failures pass |
+//! | `gateway_names` | whose certificate a gateway must show |
+//! | `identity`, `failure`, `cause` | who calls and what is shown of it; how failures pass; why a call ends |
 //! | [`record`] | what stays of a call |
 //! | [`question`], [`world`] | what the core asks, and who answers |
 //! | [`sdp`], [`relay`] | SDP by splices; RTP and RTCP |
+//!
+//! Imports run one way: core, call, bridge, leg, and what stands below them.
 
 pub mod core;
 pub mod question;
@@ -23,22 +27,26 @@ pub mod settings;
 pub mod trunks;
 pub mod world;
 
+mod body;
 mod bridge;
 mod call;
+mod cause;
 mod env;
 mod failure;
+mod gateway_names;
 mod identity;
-mod incoming;
 mod invite;
 mod keep_alive;
 mod leg;
 mod media;
-mod setup;
+mod required;
+mod talk;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
+pub use self::gateway_names::GatewayNames;
 pub use self::question::{Answer, Question};
-pub use self::settings::{Country, Face, KeepAlive, Settings};
+pub use self::settings::{Country, Face, KeepAlive, SessionPolicy, Settings};
 pub use self::world::TranslatorWorld;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::IpNet;
-use sip_core::wire::{Message, Name};
 
+use crate::body::is_relayable;
 use crate::env::{CallKey, Env};
 use crate::question::{MediaId, PortPair, Question, Side, Sides, StreamPorts};
 use crate::relay::{SideUpdate, SourcePolicy};
-use crate::sdp::{Media as Section, MediaRewrite, OriginCounter, Sdp};
+use crate::sdp::{MediaRewrite, OriginCounter, Sdp};
+use crate::talk::Talk;
 
 /// A call's media.
 #[derive(Debug)]
@@ -22,9 +23,6 @@ pub(crate) struct Media {
     opening: Opening,
     /// How many answers to [`Question::CloseMedia`] are awaited.
     closing: usize,
-    described: Sides<Option<Sdp>>,
-    /// The last real address of each stream: a held phone that writes `::` still sends from there.
-    real: Sides<Vec<Option<IpAddr>>>,
     /// Where a side's media may come from; `None` for a phone, whose SDP is exact.
     networks: Sides<Option<Arc<[IpNet]>>>,
 }
@@ -53,8 +51,6 @@ impl Media {
             addresses: None,
             opening: Opening::None,
             closing: 0,
-            described: Sides::default(),
-            real: Sides::default(),
             networks: Sides::default(),
         }
     }
@@ -134,33 +130,14 @@ impl Media {
         }
     }
 
-    /// What a side last said of its media.
-    pub(crate) fn described(&self, side: Side) -> Option<&Sdp> {
-        self.described.get(side).as_ref()
-    }
-
-    /// Notes what a side says of its media.
-    pub(crate) fn describe(&mut self, side: Side, sdp: Sdp) {
-        let real = self.real.get_mut(side);
-        for index in 0..sdp.media_count() {
-            let address = sdp.media_address(index).map(|(ip, ..)| ip).filter(|ip| !ip.is_unspecified());
-            if real.len() <= index {
-                real.resize(index + 1, None);
-            }
-            if let (Some(slot), Some(_)) = (real.get_mut(index), address) {
-                *slot = address;
-            }
-        }
-        *self.described.get_mut(side) = Some(sdp);
-    }
-
     /// Tells the relay what both sides said last. `answered`: silence means something from now on.
-    pub(crate) fn publish(&self, env: &mut Env, answered: bool) {
+    pub(crate) fn publish(&self, env: &mut Env, talk: &Talk, answered: bool) {
         let Some(session) = &self.session else { return };
         for side in [Side::Caller, Side::Callee] {
-            let Some(sdp) = self.described(side) else { continue };
-            let streams =
-                (0..session.streams.len()).map(|index| self.update_of(side, sdp, index, answered)).collect();
+            let Some(sdp) = talk.described(side) else { continue };
+            let streams = (0..session.streams.len())
+                .map(|index| self.update_of(talk, side, sdp, index, answered))
+                .collect();
             env.ask(self.call, Question::UpdateMedia { media: session.id, side, streams });
         }
     }
@@ -191,14 +168,14 @@ impl Media {
         Some(*ports.get(toward))
     }
 
-    fn update_of(&self, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
+    fn update_of(&self, talk: &Talk, side: Side, sdp: &Sdp, index: usize, answered: bool) -> SideUpdate {
         let Some(section) =
             sdp.media_at(index).filter(|section| is_relayable(section) && !section.is_rejected())
         else {
             return refused();
         };
-        let other = self.described(side.other()).and_then(|other| other.media_at(index));
-        let real = self.real.get(side).get(index).copied().flatten();
+        let other = talk.described(side.other()).and_then(|other| other.media_at(index));
+        let real = talk.real(side, index);
         let networks = self.networks.get(side).as_ref().filter(|networks| !networks.is_empty());
         let sources = match (networks, real) {
             (Some(networks), _) => SourcePolicy::Networks(networks.to_vec()),
@@ -230,61 +207,10 @@ fn refused() -> SideUpdate {
     }
 }
 
-/// What a message says of media.
-#[derive(Debug)]
-pub(crate) enum Body {
-    /// Nothing.
-    None,
-    /// A session description.
-    Sdp(Sdp),
-    /// Something that is no SDP, or that the message says is none.
-    Foreign,
-    /// SDP that cannot be read.
-    Broken,
-}
-
-impl Body {
-    /// Reads the body of an INVITE, an UPDATE, an ACK or a response to one.
-    pub(crate) fn of(message: &Message) -> Body {
-        let bytes = message.body();
-        if bytes.is_empty() {
-            return Body::None;
-        }
-        let content = message.text(Name::ContentType).unwrap_or_default();
-        let kind = content.split(';').next().unwrap_or_default().trim();
-        if !kind.eq_ignore_ascii_case(SDP_TYPE) || message.has(Name::ContentEncoding) {
-            return Body::Foreign;
-        }
-        Sdp::parse(bytes).map_or(Body::Broken, Body::Sdp)
-    }
-
-    /// The description, when there is a readable one.
-    pub(crate) fn sdp(self) -> Option<Sdp> {
-        match self {
-            Body::Sdp(sdp) => Some(sdp),
-            _ => None,
-        }
-    }
-}
-
-/// Whether an offer has at least one section that can be relayed.
-pub(crate) fn can_relay(offer: &Sdp) -> bool {
-    offer.media().any(|section| !section.is_rejected() && is_relayable(&section))
-}
-
-/// Datagrams in pairs of ports: RTP in the clear or encrypted, and fax by UDPTL. Streams over TCP are not.
-fn is_relayable(section: &Section<'_>) -> bool {
-    let proto = section.proto();
-    let over_tcp = proto.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"TCP/"));
-    (section.is_rtp() && !over_tcp) || proto.eq_ignore_ascii_case(b"udptl")
-}
-
-/// The media type of SDP (RFC 8866 §8.1).
-pub(crate) const SDP_TYPE: &str = "application/sdp";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::can_relay;
 
     fn sdp(media: &str) -> Sdp {
         Sdp::parse(format!(
@@ -318,29 +244,31 @@ mod tests {
     #[test]
     fn a_trunk_may_send_from_its_networks_and_a_phone_from_its_address() {
         let mut media = media();
-        media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\n"));
-        let update = |media: &Media, answered| {
-            media.update_of(Side::Callee, media.described(Side::Callee).unwrap(), 0, answered)
+        let mut talk = Talk::default();
+        talk.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        let update = |media: &Media, talk: &Talk, answered| {
+            media.update_of(talk, Side::Callee, talk.described(Side::Callee).unwrap(), 0, answered)
         };
-        assert_eq!(update(&media, true).sources, SourcePolicy::Exact("192.0.2.1".parse().unwrap()));
-        assert!(!update(&media, true).sends, "the other side has said nothing yet");
+        assert_eq!(update(&media, &talk, true).sources, SourcePolicy::Exact("192.0.2.1".parse().unwrap()));
+        assert!(!update(&media, &talk, true).sends, "the other side has said nothing yet");
         media.set_networks(Side::Callee, Some(["192.0.2.0/24".parse().unwrap()].into()));
-        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
-        assert!(matches!(update(&media, true).sources, SourcePolicy::Networks(_)));
-        assert!(update(&media, true).sends && !update(&media, false).sends);
-        media.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"));
-        assert_eq!(update(&media, true).rtp, None);
-        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"));
-        assert!(!update(&media, true).sends);
-        media.describe(Side::Callee, sdp("m=audio 0 RTP/AVP 0\r\n"));
-        assert_eq!(update(&media, true).sources, SourcePolicy::Nobody);
+        talk.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        assert!(matches!(update(&media, &talk, true).sources, SourcePolicy::Networks(_)));
+        assert!(update(&media, &talk, true).sends && !update(&media, &talk, false).sends);
+        talk.describe(Side::Callee, sdp("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"));
+        assert_eq!(update(&media, &talk, true).rtp, None);
+        talk.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"));
+        assert!(!update(&media, &talk, true).sends);
+        talk.describe(Side::Callee, sdp("m=audio 0 RTP/AVP 0\r\n"));
+        assert_eq!(update(&media, &talk, true).sources, SourcePolicy::Nobody);
     }
 
     #[test]
     fn an_address_of_the_other_family_is_not_reached() {
-        let mut media = media();
-        media.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
-        let update = media.update_of(Side::Caller, media.described(Side::Caller).unwrap(), 0, true);
+        let media = media();
+        let mut talk = Talk::default();
+        talk.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
+        let update = media.update_of(&talk, Side::Caller, talk.described(Side::Caller).unwrap(), 0, true);
         assert_eq!((update.rtp, update.rtcp), (None, None));
     }
 }

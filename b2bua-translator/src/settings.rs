@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use node::telemetry::Mask;
+use sip_core::flow::Transport;
 use sip_core::transaction;
 
 /// Settings of all workers of one translator.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// How trunks are watched.
     pub keep_alive: KeepAlive,
+    /// The session timers that we ask for and take.
+    pub session: SessionPolicy,
     /// What log lines hide.
     pub mask: Mask,
 }
@@ -60,6 +63,7 @@ impl Settings {
             call_limit: Duration::from_secs(12 * 3600),
             retry_after: Duration::from_secs(5),
             keep_alive: KeepAlive::default(),
+            session: SessionPolicy::default(),
             mask: Mask::default(),
         }
     }
@@ -77,13 +81,33 @@ pub struct Face {
     pub signalling: SocketAddr,
     /// Where the relay's ports are.
     pub media: IpAddr,
+    /// The port over TCP, when it is another one.
+    pub tcp: Option<u16>,
+    /// The port over TLS.
+    pub tls: Option<u16>,
 }
 
 impl Face {
+    /// A face with one port for all transports.
+    pub fn new(signalling: SocketAddr, media: IpAddr) -> Face {
+        Face { signalling, media, tcp: None, tls: None }
+    }
+
+    /// Where we listen for a transport.
+    pub fn at(&self, transport: Transport) -> SocketAddr {
+        let port = match transport {
+            Transport::Tcp => self.tcp,
+            Transport::Tls => self.tls,
+            Transport::Udp | Transport::Ws | Transport::Wss => None,
+        };
+        SocketAddr::new(self.signalling.ip(), port.unwrap_or(self.signalling.port()))
+    }
+
     /// Whether what came in at this local address came in here. The port and the family decide, so that a listener on a
     /// wildcard address counts with each of its addresses.
     pub fn listens_at(&self, local: SocketAddr) -> bool {
-        self.signalling.port() == local.port() && self.signalling.is_ipv4() == local.is_ipv4()
+        let ports = [Some(self.signalling.port()), self.tcp, self.tls];
+        ports.contains(&Some(local.port())) && self.signalling.is_ipv4() == local.is_ipv4()
     }
 }
 
@@ -124,6 +148,22 @@ impl Country {
             return None;
         }
         after(&self.national_prefix).and_then(|number| valid(format!("+{}{number}", self.code)))
+    }
+}
+
+/// How sessions are refreshed (RFC 4028), on each leg for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// The interval that we ask for, in seconds; `None` asks for none, and peers may still.
+    pub interval: Option<u32>,
+    /// The shortest interval that we take, in seconds.
+    pub min: u32,
+}
+
+impl Default for SessionPolicy {
+    /// What RFC 4028 §4 and §5 recommend.
+    fn default() -> Self {
+        SessionPolicy { interval: Some(1_800), min: 90 }
     }
 }
 
@@ -179,8 +219,11 @@ mod tests {
 
     #[test]
     fn a_face_takes_every_address_of_its_listener() {
-        let face =
-            Face { signalling: "[2001:db8::9]:5060".parse().unwrap(), media: "2001:db8::9".parse().unwrap() };
+        let face = Face::new("[2001:db8::9]:5060".parse().unwrap(), "2001:db8::9".parse().unwrap());
+        let with_tls = Face { tls: Some(5061), ..face };
+        assert!(with_tls.listens_at("[2001:db8::9]:5061".parse().unwrap()));
+        assert_eq!(with_tls.at(Transport::Tls), "[2001:db8::9]:5061".parse().unwrap());
+        assert_eq!(with_tls.at(Transport::Tcp), face.signalling);
         assert!(face.listens_at("[2001:db8::77]:5060".parse().unwrap()));
         assert!(!face.listens_at("[2001:db8::9]:5061".parse().unwrap()));
         assert!(!face.listens_at("192.0.2.1:5060".parse().unwrap()));

@@ -27,12 +27,8 @@ pub(crate) struct Candidate {
 impl Candidate {
     /// The way there.
     pub(crate) fn flow(&self) -> Flow {
-        Flow {
-            transport: transport_of(self.gateway),
-            local: self.face.signalling,
-            remote: self.gateway.address,
-            connection: None,
-        }
+        let transport = transport_of(self.gateway);
+        Flow { transport, local: self.face.at(transport), remote: self.gateway.address, connection: None }
     }
 }
 
@@ -77,10 +73,15 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
     seen.into_iter().map(candidate).collect()
 }
 
-/// The enabled trunk that signals from this address: by gateway's address and port first, since two trunks may share a host.
-pub(crate) fn trunk_of_source(directory: &Directory, source: SocketAddr) -> Option<Arc<Trunk>> {
+/// The enabled trunk that signals from this address, over a connection whose certificate vouches for these names: by gateway's
+/// address and port first, since two trunks may share a host. A trunk with a certificate's name is known by nothing less.
+pub(crate) fn trunk_of_source(
+    directory: &Directory,
+    source: SocketAddr,
+    names: &[String],
+) -> Option<Arc<Trunk>> {
     let trunks = directory.trunks();
-    let enabled = || trunks.iter().filter(|trunk| trunk.enabled);
+    let enabled = || trunks.iter().filter(|trunk| trunk.enabled && trunk.is_vouched_for(names));
     enabled()
         .find(|trunk| trunk.gateways.iter().any(|gateway| gateway.address == source))
         .or_else(|| enabled().find(|trunk| trunk.may_signal_from(source.ip())))
@@ -92,6 +93,7 @@ pub(crate) fn transport_of(gateway: Gateway) -> Transport {
     match gateway.transport {
         GatewayTransport::Udp => Transport::Udp,
         GatewayTransport::Tcp => Transport::Tcp,
+        GatewayTransport::Tls => Transport::Tls,
     }
 }
 

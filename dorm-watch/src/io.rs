@@ -50,7 +50,7 @@ pub enum Output {
         /// Names the alarm while it has no number.
         entry: Entry,
         /// The row.
-        alarm: Alarm,
+        alarm: Box<Alarm>,
     },
     /// Remove an alarm of long ago.
     Forget(AlarmId),

@@ -224,7 +224,7 @@ impl Ledger {
             if row.dirty {
                 (row.dirty, row.in_flight) = (false, true);
                 row.not_before = Some(now + UPDATE);
-                self.outputs.push(Output::Save { entry, alarm: row.alarm.clone() });
+                self.outputs.push(Output::Save { entry, alarm: Box::new(row.alarm.clone()) });
             }
         }
     }

@@ -136,7 +136,7 @@ impl World {
                             alarm.id = AlarmId(self.numbered);
                         }
                         assert!(alarm.check().is_ok(), "{alarm:?}");
-                        self.stored.insert(alarm.id, alarm.clone());
+                        self.stored.insert(alarm.id, Alarm::clone(&alarm));
                         Saved::Stored(alarm.id)
                     };
                     then.push(Input::Saved { entry, outcome });

@@ -7,7 +7,7 @@ use std::path::Path;
 use user_agent::Message;
 
 use crate::support::raw::own_ipv4;
-use crate::support::{Node, Raw, Setup};
+use crate::support::{Certificates, Node, Raw, Setup};
 
 /// Statuses in order.
 type Answers = &'static [u16];
@@ -123,9 +123,26 @@ fn datagrams() {
 #[test]
 fn streams() {
     let mut node = node();
+    let server = node.proxy_tcp;
+    over_streams(|| Raw::tcp(server));
+    node.assert_alive();
+}
+
+/// RFC 4475 §3: over TLS, every torture message gets the answer that the RFC asks for, and the connection lives on where it can.
+/// RFC 5118 §4: over TLS, every IPv6 torture message gets the answer that the RFC asks for.
+#[test]
+fn streams_under_tls() {
+    let certificates = Certificates::new();
+    let mut node = node_with(certificates.setup());
+    let server = node.listener("registrar_proxy", "tls");
+    over_streams(|| certificates.phone(server));
+    node.assert_alive();
+}
+
+fn over_streams(connect: impl Fn() -> Raw) {
     for (rfc, name, in_datagram, on_stream) in ANSWERS {
         let (expected, lives) = on_stream.unwrap_or((in_datagram, true));
-        let mut client = Raw::tcp(node.proxy_tcp);
+        let mut client = connect();
         client.send_bytes(&bytes(rfc, name));
         if *name == "baddn" {
             client.send_bytes(b"\r\n");
@@ -141,7 +158,6 @@ fn streams() {
         };
         check(name, &answers, expected);
     }
-    node.assert_alive();
 }
 
 /// RFC 4475 §3: no torture message harms the translator, from whichever side it comes.
@@ -163,10 +179,13 @@ fn the_translator_bears_them_too() {
 }
 
 fn node() -> Node {
-    let node = Setup::new()
+    node_with(Setup::new().set("REGISTRAR_PROXY__LISTEN", "udp:[::1]:0,tcp:[::1]:0,udp:127.0.0.1:0"))
+}
+
+fn node_with(setup: Setup) -> Node {
+    let node = setup
         .set("NODE__WORKERS", "1")
         .set("SIP__REALM", "registrar.example.com")
-        .set("REGISTRAR_PROXY__LISTEN", "udp:[::1]:0,tcp:[::1]:0,udp:127.0.0.1:0")
         .set("REGISTRAR_PROXY__ADVERTISE", r#"["[2001:db8::10]", "[2001:db8::10]:5070"]"#)
         .start();
     for (code, domain) in [("801", "example.com"), ("802", "example.net"), ("803", "example.org")] {

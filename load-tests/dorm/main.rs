@@ -4,15 +4,12 @@
 //! test leaves behind, the next one removes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
-mod behind_a_router;
 mod broker_restart;
 mod call_through_the_tunnel;
 mod eight_steps;
-mod neighbour_table;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;
-mod radvd;
 mod renumbering;
 mod spoofed_source;
 mod support;

@@ -17,10 +17,13 @@ fn the_newest_login_wins() {
     let mut client = Client::log_in(&host, &provisioned.account, &provisioned.password, "network");
     let granted = client.hear();
     assert!(granted.starts_with(&format!("+OK {address} ")), "{granted}");
-    let account = account(&lab, 1);
-    assert_eq!(account["lease"]["client"], address.to_string(), "{account:#}");
-    assert_eq!((&account["lease"]["takeovers"], &account["lease"]["up"]), (&1.into(), &true.into()));
-    assert_eq!(account["lease"]["previous_client"], own);
+    // The lease is written a moment later.
+    let lease = until("the lease tells of it", PATIENCE, || {
+        let lease = account(&lab, 1)["lease"].clone();
+        (lease["client"] == address.to_string()).then_some(lease)
+    });
+    assert_eq!((&lease["takeovers"], &lease["up"]), (&1.into(), &true.into()), "{lease:#}");
+    assert_eq!(lease["previous_client"], own);
     // The site comes back and takes its tunnel in turn; the other one's session is closed.
     lab.set_line(1, true).good();
     await_tunnel(&lab, 1, &own);

@@ -17,6 +17,8 @@ pub(crate) enum Handed {
     Transmit { transmit: Transmit, by: WorkerId },
     /// What the other one wanted to send could not be sent.
     Failed(TransmitId),
+    /// The peer of a connection has shown who it is.
+    Identified { connection: ConnectionId, names: Arc<[String]> },
     /// A connection has ended that the other one's core may know.
     Closed(ConnectionId),
 }

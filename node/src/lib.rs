@@ -11,6 +11,7 @@
 //! | [`slots`] | limits on connections, in all and by source |
 //! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
+//! | [`tls`] | certificates, ours and others' |
 
 pub mod config;
 mod handover;
@@ -23,6 +24,7 @@ pub mod socket;
 mod stream;
 pub mod telemetry;
 pub mod timers;
+pub mod tls;
 pub mod trace;
 pub mod worker;
 pub mod world;

@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) dropped_unreachable: Counter,
     pub(crate) refused_total: Counter,
     pub(crate) refused_source: Counter,
+    pub(crate) handshakes_refused: Counter,
+    pub(crate) handshakes_timed_out: Counter,
     pub(crate) closed_framing: Counter,
     pub(crate) closed_idle: Counter,
 }
@@ -40,6 +42,8 @@ impl Metrics {
         let dropped = |reason: &'static str| counter!(DROPPED, "role" => role.clone(), "reason" => reason);
         let refused = |reason: &'static str| counter!(REFUSED, "role" => role.clone(), "reason" => reason);
         let closed = |reason: &'static str| counter!(CLOSED, "role" => role.clone(), "reason" => reason);
+        let handshake =
+            |reason: &'static str| counter!(HANDSHAKES, "role" => role.clone(), "reason" => reason);
         Metrics {
             datagrams_received: counter!(RECEIVED, "role" => role.clone()),
             datagrams_sent: counter!(SENT, "role" => role.clone()),
@@ -61,6 +65,8 @@ impl Metrics {
             dropped_unreachable: dropped("unreachable"),
             refused_total: refused("total"),
             refused_source: refused("source"),
+            handshakes_refused: handshake("refused"),
+            handshakes_timed_out: handshake("timed_out"),
             closed_framing: closed("framing"),
             closed_idle: closed("idle"),
         }
@@ -97,6 +103,7 @@ pub(crate) fn describe() {
         count,
         "Stream connections refused by the limit in all (total) or by source (source)"
     );
+    describe_counter!(HANDSHAKES, count, "TLS handshakes that failed: refused by either side, or timed_out");
     describe_counter!(
         CLOSED,
         count,
@@ -119,3 +126,4 @@ const STREAM_RECEIVED: &str = "centrex6_stream_messages_received_total";
 const STREAM_SENT: &str = "centrex6_stream_messages_sent_total";
 const REFUSED: &str = "centrex6_connections_refused_total";
 const CLOSED: &str = "centrex6_connections_closed_total";
+const HANDSHAKES: &str = "centrex6_tls_handshakes_failed_total";

@@ -1,5 +1,6 @@
 //! The contract between a protocol core and the shell that drives it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -38,6 +39,13 @@ pub enum Input<A> {
     },
     /// What an earlier [`Transmit`] with this identifier tried to send could not be sent.
     TransmitFailed(TransmitId),
+    /// A stream connection's peer has shown a certificate that was found good: comes before anything is received over it.
+    Identified {
+        /// The connection.
+        connection: ConnectionId,
+        /// The SIP domains that the certificate vouches for (RFC 5922 §7.1), in lower case.
+        names: Arc<[String]>,
+    },
     /// A stream connection ended.
     ConnectionClosed(ConnectionId),
     /// A timer that an earlier [`Output::SetTimer`] armed has expired.

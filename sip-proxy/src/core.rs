@@ -202,6 +202,8 @@ impl Core for ProxyCore {
         match input {
             Input::Received { flow, bytes } => self.layer.receive(now, flow, bytes),
             Input::TransmitFailed(id) => self.layer.transmit_failed(now, id),
+            // Who connects is told by digest here, not by certificates.
+            Input::Identified { .. } => {}
             Input::ConnectionClosed(connection) => self.layer.connection_closed(now, connection),
             Input::Timer(id) if Layer::owns_timer(id) => self.layer.timer(now, id),
             Input::Timer(SWEEP) => {

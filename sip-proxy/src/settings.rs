@@ -192,10 +192,13 @@ impl Settings {
     pub(crate) fn name_on(&self, flow: &Flow) -> HostPort {
         let fits = |own: &&HostPort| own.host.ip().is_none_or(|ip| ip.is_ipv6() == flow.local.is_ipv6());
         match self.advertise.iter().find(fits) {
-            // A port that is not told is that of the listener; the default one is left out, as it was in the configuration.
+            // A port that is not told is that of the listener; the default one is left out, as it was in the configuration. The port
+            // that is told is that of UDP and TCP.
             Some(own) => {
+                let is_plain = matches!(flow.transport, Transport::Udp | Transport::Tcp);
                 let port = own
                     .port
+                    .filter(|_| is_plain)
                     .or((flow.local.port() != flow.transport.default_port()).then_some(flow.local.port()));
                 HostPort { host: own.host.clone(), port }
             }
@@ -239,11 +242,13 @@ impl Settings {
     }
 
     fn is_advertised(&self, host_port: &HostPort, flow: &Flow) -> bool {
-        self.advertise.iter().any(|own| {
+        let is_told = self.advertise.iter().any(|own| {
             own.host == host_port.host
                 && (own.port == host_port.port
                     || own.port.unwrap_or(flow.local.port()) == host_port.port.unwrap_or(5060))
-        })
+        });
+        // Under TLS the port that is told is another.
+        is_told || !self.advertise.is_empty() && *host_port == self.name_on(flow)
     }
 }
 
@@ -331,6 +336,12 @@ mod tests {
         assert!(is_own(&settings, "[2001:db8::1]"));
         assert!(!is_own(&settings, "[2001:db8::2]"));
         assert_eq!(settings.name_on(&flow()).to_string(), "sip.example.net");
+        settings.advertise = vec![HostPort::parse("sip.example.net:5080").unwrap()];
+        assert_eq!(settings.name_on(&flow()).to_string(), "sip.example.net:5080");
+        let local = "[2001:db8::1]:5061".parse().unwrap();
+        let tls = Flow { transport: Transport::Tls, local, ..flow() };
+        assert_eq!(settings.name_on(&tls).to_string(), "sip.example.net");
+        assert!(settings.is_own(&settings.name_on(&tls), &tls));
     }
 
     #[test]

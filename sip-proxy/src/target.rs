@@ -85,7 +85,7 @@ pub(crate) fn of_translators(
 /// listener of that transport and address family.
 pub(crate) fn next_hop(uri: &Uri, incoming: &Flow, settings: &Settings) -> Option<Flow> {
     let uri = uri.sip()?;
-    let transport = uri.transport().unwrap_or(Transport::Udp);
+    let transport = uri.required_transport().unwrap_or(Transport::Udp);
     let maddr = uri.params.value("maddr").and_then(|host| host.trim_matches(['[', ']']).parse().ok());
     let remote = uri.socket_addr().map(|addr| SocketAddr::new(maddr.unwrap_or(addr.ip()), addr.port()))?;
     settings.outgoing(transport, remote, incoming)

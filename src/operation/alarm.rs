@@ -53,7 +53,8 @@ impl AlarmOperation {
     pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
             AlarmOperation::List { all, site } => {
-                let site = site.map(|key| site::find(&office.directory, &key)).transpose()?.map(|site| site.id);
+                let site =
+                    site.map(|key| site::find(&office.directory, &key)).transpose()?.map(|site| site.id);
                 let mut alarms = office.directory.alarms();
                 alarms.retain(|alarm| (all || alarm.is_active()) && (site.is_none() || alarm.site == site));
                 alarms.sort_by_key(|alarm| std::cmp::Reverse((alarm.raised_at, alarm.id)));

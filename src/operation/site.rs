@@ -10,7 +10,7 @@ use schema::{AddressPlan, Change, Directory, Pool, RegionId, Site, SiteId, Store
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, device, unix_now, unknown, site_status};
+use super::{Office, OperationError, Reply, device, site_status, unix_now, unknown};
 
 /// What can be done with sites.
 #[derive(Subcommand, Serialize, Deserialize)]

@@ -18,7 +18,9 @@ pub(super) async fn reply(office: &Office, site: Option<&Site>) -> Result<Reply,
     let Some(site) = site else { return Ok(Reply::rows(&COLUMNS, rows)) };
     let row = rows.into_iter().find(|row| row["code"] == site.code.as_str());
     // A site that was added a moment ago: the watch has not looked yet.
-    Ok(Reply::Item(row.unwrap_or_else(|| json!({ "code": site.code, "name": site.name, "state": "not_seen" }))))
+    Ok(Reply::Item(
+        row.unwrap_or_else(|| json!({ "code": site.code, "name": site.name, "state": "not_seen" })),
+    ))
 }
 
 async fn watched(office: &Office) -> Option<Vec<SiteStatus>> {
@@ -34,7 +36,8 @@ fn of_watch(status: &SiteStatus) -> Value {
     row["iad_word"] = json!(status.iad.as_ref().map(|iad| iad.state));
     row["phones_words"] = json!(format!("{answering}/{}/{}", phones.registered, phones.known));
     row["table_words"] = json!(table_words(status.neighbours.entries, status.neighbours.capacity));
-    let alarms: Vec<String> = status.alarms.iter().map(|alarm| format!("{} {}", alarm.id, alarm.kind)).collect();
+    let alarms: Vec<String> =
+        status.alarms.iter().map(|alarm| format!("{} {}", alarm.id, alarm.kind)).collect();
     row["alarm_words"] = json!(alarms.join(", "));
     row
 }
@@ -43,8 +46,11 @@ fn of_watch(status: &SiteStatus) -> Value {
 async fn of_store(office: &Office) -> Result<Vec<Value>, OperationError> {
     let word = Role::Watch.as_str();
     let nodes = office.store.nodes().await?;
-    let watchers: Vec<&str> =
-        nodes.iter().filter(|node| node.roles.iter().any(|role| role == word)).map(|node| node.name.as_str()).collect();
+    let watchers: Vec<&str> = nodes
+        .iter()
+        .filter(|node| node.roles.iter().any(|role| role == word))
+        .map(|node| node.name.as_str())
+        .collect();
     let note = match watchers.as_slice() {
         [] => "no node plays the role watch: nobody asks phones and IADs whether they live".to_owned(),
         names => format!("what answers is known on the node that watches: {}", names.join(", ")),

@@ -34,6 +34,10 @@ pub(crate) enum TrunkOperation {
         /// The largest request sent to it over UDP, in bytes
         #[arg(long)]
         max_udp_bytes: Option<u32>,
+        /// The name in its gateways' certificates, for gateways spoken to over TLS and connections from it
+        #[arg(long)]
+        #[serde(default)]
+        certificate_name: Option<String>,
         /// Caller's number for lines that have none
         #[arg(long)]
         default_caller: Option<String>,
@@ -62,13 +66,15 @@ impl TrunkOperation {
                 media_networks,
                 max_calls,
                 max_udp_bytes,
+                certificate_name,
                 default_caller,
             } => {
                 let mut trunk = Trunk::new(&name, gateways)?;
                 if !media_networks.is_empty() {
                     trunk.media_networks = media_networks;
                 }
-                let trunk = Trunk { sources, max_calls, max_udp_bytes, default_caller, ..trunk };
+                let trunk =
+                    Trunk { sources, max_calls, max_udp_bytes, certificate_name, default_caller, ..trunk };
                 trunk.check()?;
                 let Change::PutTrunk(trunk) = office.write(Change::PutTrunk(trunk)).await? else {
                     return Err(OperationError::NoRow);

@@ -122,6 +122,11 @@ impl Foundation {
         self.store.close().await;
     }
 
+    /// Ends a task with the platform.
+    pub(super) fn keep(&self, task: JoinHandle<()>) {
+        self.tasks().push(task);
+    }
+
     fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

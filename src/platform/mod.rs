@@ -14,6 +14,7 @@ use node::config::{Config, Role};
 use node::lifecycle::{self, Shutdown};
 use node::listener::Listener;
 use node::telemetry::{self, AdminServer, Health};
+use node::tls::{self, Tls};
 use node::trace::{Trace, hep};
 use node::worker::Workers;
 use serde_json::json;
@@ -23,7 +24,7 @@ use crate::admin::AdminSocket;
 use crate::operation::{Live, Office, Operation, Reply};
 
 use foundation::Foundation;
-use roles::Bound;
+use roles::{Bound, Common};
 use tunnels::Tunnels;
 
 /// A running platform. [`stop`](Platform::stop) it, or let it [`run_to_end`](Platform::run_to_end).
@@ -60,9 +61,12 @@ impl Platform {
         let health = Health::starting(&shutdown);
         let admin_server =
             AdminServer::start(config.node.admin_listen, health.clone(), metrics, &shutdown).await?;
+        let tls = Tls::load(&config.tls)?;
         let foundation = Foundation::lay(config).await?;
         let trace = trace(&config.trace)?;
-        let started = start_all(config, &foundation, &shutdown, &trace).await;
+        foundation.keep(tls::watch(&tls)?);
+        let common = Common { config, shutdown: &shutdown, trace: &trace, tls: &tls };
+        let started = start_all(&common, &foundation).await;
         let Started { listeners, workers, tunnels, watch } = match started {
             Ok(started) => started,
             Err(error) => {
@@ -168,14 +172,10 @@ struct Started {
 }
 
 /// Starts every role, the tunnels first: phones come through them. The watch comes last: what it looks at is there by then.
-async fn start_all(
-    config: &Config,
-    foundation: &Foundation,
-    shutdown: &Shutdown,
-    trace: &Trace,
-) -> anyhow::Result<Started> {
+async fn start_all(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<Started> {
+    let Common { config, shutdown, .. } = *common;
     let tunnels = Tunnels::start(config, foundation, shutdown).await?;
-    let started = start_roles(config, foundation, shutdown, trace)
+    let started = start_roles(common, foundation)
         .and_then(|roles| Ok((roles, watching::start(config, foundation, shutdown)?)));
     match started {
         Ok(((listeners, workers), watch)) => Ok(Started { listeners, workers, tunnels, watch }),
@@ -189,18 +189,14 @@ async fn start_all(
 }
 
 /// Opens every role's sockets first, because proxy and translator must know each other's ports, then starts the workers.
-fn start_roles(
-    config: &Config,
-    foundation: &Foundation,
-    shutdown: &Shutdown,
-    trace: &Trace,
-) -> anyhow::Result<(Listeners, Vec<Workers>)> {
+fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(Listeners, Vec<Workers>)> {
+    let config = common.config;
     let proxy = match config.node.plays(Role::RegistrarProxy) {
-        true => Some(Bound::proxy(config, shutdown, trace)?),
+        true => Some(Bound::proxy(common)?),
         false => None,
     };
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(config, shutdown, trace)?),
+        true => Some(Bound::translator(common, &foundation.directory)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();

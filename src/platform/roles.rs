@@ -6,46 +6,60 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use b2bua_translator::relay::{self, RelaySettings, RelayWorker};
-use b2bua_translator::{Country, Face, KeepAlive, TranslatorCore, TranslatorWorld};
+use b2bua_translator::{
+    Country, Face, GatewayNames, KeepAlive, SessionPolicy, TranslatorCore, TranslatorWorld,
+};
 use node::config::Config;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
 use node::telemetry::Mask;
+use node::tls::{RoleTls, Tls};
 use node::trace::Trace;
 use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
+use schema::Directory;
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
+use sip_core::flow::Transport;
 use sip_core::ids::IdSource;
 use sip_proxy::{ProxyCore, StoreWorld};
 
 use super::{Listeners, udp};
 use crate::platform::foundation::Foundation;
 
+/// What all roles of a process have in common.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a Config,
+    pub(super) shutdown: &'a Shutdown,
+    pub(super) trace: &'a Trace,
+    pub(super) tls: &'a Tls,
+}
+
 /// A role whose sockets are open, and whose workers do not run yet.
 pub(super) struct Bound(BoundWorkers);
 
 impl Bound {
-    pub(super) fn proxy(config: &Config, shutdown: &Shutdown, trace: &Trace) -> anyhow::Result<Bound> {
+    pub(super) fn proxy(common: &Common<'_>) -> anyhow::Result<Bound> {
+        let config = common.config;
         let mut workers = WorkersConfig::new("proxy", config.registrar_proxy.listen.clone(), &config.sip);
         workers.linger = PROXY_LINGER;
-        Bound::open(workers, config, shutdown, trace)
+        workers.tls = Some(RoleTls::new(common.tls.clone()));
+        Bound::open(workers, common)
     }
 
-    pub(super) fn translator(config: &Config, shutdown: &Shutdown, trace: &Trace) -> anyhow::Result<Bound> {
+    pub(super) fn translator(common: &Common<'_>, directory: &Arc<Directory>) -> anyhow::Result<Bound> {
+        let config = common.config;
         let listen = [config.translator.listen_ipv6.clone(), config.translator.listen_ipv4.clone()].concat();
-        Bound::open(WorkersConfig::new("translator", listen, &config.sip), config, shutdown, trace)
+        let mut workers = WorkersConfig::new("translator", listen, &config.sip);
+        let names = Arc::new(GatewayNames::new(Arc::clone(directory)));
+        workers.tls = Some(RoleTls::new(common.tls.clone()).asking_clients().expecting(names));
+        Bound::open(workers, common)
     }
 
-    fn open(
-        mut workers: WorkersConfig,
-        config: &Config,
-        shutdown: &Shutdown,
-        trace: &Trace,
-    ) -> anyhow::Result<Bound> {
-        workers.trace = trace.clone();
-        workers.workers = config.node.workers;
-        workers.mask = Mask::new(&config.log);
-        Ok(Bound(Workers::bind(workers, shutdown)?))
+    fn open(mut workers: WorkersConfig, common: &Common<'_>) -> anyhow::Result<Bound> {
+        workers.trace = common.trace.clone();
+        workers.workers = common.config.node.workers;
+        workers.mask = Mask::new(&common.config.log);
+        Ok(Bound(Workers::bind(workers, common.shutdown)?))
     }
 
     pub(super) fn local(&self) -> &[Listener] {
@@ -113,6 +127,10 @@ pub(super) fn start_translator(
         transaction: config.sip.transactions(),
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
+        session: SessionPolicy {
+            interval: seconds(role.session_expires).filter(|seconds| *seconds > 0),
+            min: seconds(role.min_session_expires).unwrap_or(u32::MAX),
+        },
         mask: Mask::new(&config.log),
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
@@ -139,6 +157,10 @@ pub(super) fn start_translator(
     Ok(bound.0.spawn(start)?)
 }
 
+fn seconds(span: Duration) -> Option<u32> {
+    u32::try_from(span.as_secs()).ok()
+}
+
 /// How others see a side of the translator: its first UDP listener, and where its media is.
 fn face(listeners: &[Listener], media: Option<IpAddr>, key: &str) -> anyhow::Result<Option<Face>> {
     let Some(bound) = udp(listeners) else { return Ok(None) };
@@ -150,7 +172,12 @@ fn face(listeners: &[Listener], media: Option<IpAddr>, key: &str) -> anyhow::Res
     }
     // A listener on a wildcard address is written as the media address, which is one of ours for sure.
     let signalling = if bound.ip().is_unspecified() { SocketAddr::new(media, bound.port()) } else { bound };
-    Ok(Some(Face { signalling, media }))
+    let port = |transport: Transport| {
+        let found = listeners.iter().find(|listener| listener.transport == transport);
+        found.map(|listener| listener.addr.port())
+    };
+    let (tcp, tls) = (port(Transport::Tcp), port(Transport::Tls));
+    Ok(Some(Face { tcp, tls, ..Face::new(signalling, media) }))
 }
 
 /// Our own listeners as the other role of this process reaches them: a wildcard address is reached on the loopback.
@@ -164,7 +191,7 @@ fn reachable(listeners: &[Listener]) -> Vec<Listener> {
         }
         _ => listener.addr,
     };
-    let datagrams = listeners.iter().filter(|listener| listener.transport == sip_core::flow::Transport::Udp);
+    let datagrams = listeners.iter().filter(|listener| listener.transport == Transport::Udp);
     datagrams.map(|listener| Listener { addr: on_loopback(listener), ..*listener }).collect()
 }
 

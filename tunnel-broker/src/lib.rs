@@ -1,4 +1,4 @@
-//! IPv6 for sites on IPv4-only lines: the DTCP broker and the tunnel server.
+//! IPv6 for sites on IPv4-only lines: the DTCP broker, the tunnel server and the sites' IAD.
 //!
 //! - [`dtcp`] is the wire: what client and broker say to each other over TCP.
 //! - [`broker`] is the broker without I/O: who may raise a tunnel, and on which tunnel server.
@@ -7,6 +7,7 @@
 //! - [`control`] is how a broker gives its orders to tunnel servers, in one process or over the network.
 //! - [`server`] is the tunnel server at work: data plane, routes, orders.
 //! - [`service`] is the broker at work: TCP, TLS, timers, accounts and leases.
+//! - [`agent`] is the other end: the box at the site, which makes a dorm come up by itself.
 //!
 //! DTCP has no encryption and proves only the client to the broker. Where the line between them is not trusted, the same
 //! words are spoken inside TLS.

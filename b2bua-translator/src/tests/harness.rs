@@ -77,7 +77,7 @@ pub(super) fn address(text: &str) -> SocketAddr {
 }
 
 pub(super) fn settings() -> Settings {
-    let face = |text: &str| Face { signalling: address(text), media: address(text).ip() };
+    let face = |text: &str| Face::new(address(text), address(text).ip());
     let mut settings = Settings::new("node1", face(INSIDE), vec![address(PROXY)]);
     settings.outside_v4 = Some(face(OUTSIDE));
     settings.outside_v6 = Some(face(OUTSIDE_V6));
@@ -289,10 +289,52 @@ impl Harness {
             .append(Name::PAssertedIdentity, "<sip:101@s042.example.net>")
             .append(Name::RecordRoute, format!("<sip:{PROXY};lr>"))
             .append(Name::UserAgent, "Phone 1.0")
-            .append(Name::Supported, "100rel, timer, replaces")
+            .append(Name::Supported, "replaces, gruu")
             .finish();
         self.send(peer, &invite);
         invite
+    }
+
+    /// The same, and the phone says what it knows.
+    pub(super) fn dial_with(
+        &mut self,
+        peer: &Peer,
+        body: Option<String>,
+        headers: &[(Name, &str)],
+    ) -> Message {
+        let uri = format!("sip:+81901234567@{INSIDE}");
+        let invite = self.invite(peer, &uri, "<sip:101@s042.example.net>", body);
+        let invite = with_headers(&invite, headers);
+        self.send(peer, &invite);
+        invite
+    }
+
+    /// A response of a peer with further headers.
+    pub(super) fn reply_with(
+        &mut self,
+        peer: &mut Peer,
+        request: &Message,
+        status: u16,
+        body: Option<String>,
+        headers: &[(Name, &str)],
+    ) -> Message {
+        let response = with_headers(&peer.response(request, status, body), headers);
+        self.send(peer, &response);
+        response
+    }
+
+    /// A peer's request in its dialog with further headers.
+    pub(super) fn ask_with(
+        &mut self,
+        peer: &mut Peer,
+        method: Method,
+        body: Option<String>,
+        headers: &[(Name, &str)],
+    ) -> Message {
+        let request =
+            with_headers(&self.compose(peer, method, body.map(|sdp| ("application/sdp", sdp))), headers);
+        self.send(peer, &request);
+        request
     }
 
     pub(super) fn invite(&mut self, peer: &Peer, uri: &str, from: &str, body: Option<String>) -> Message {
@@ -327,16 +369,20 @@ impl Harness {
 
     /// A peer's request in its dialog.
     pub(super) fn ask(&mut self, peer: &mut Peer, method: Method, body: Option<(&str, String)>) -> Message {
+        let request = self.compose(peer, method, body);
+        self.send(peer, &request);
+        request
+    }
+
+    fn compose(&mut self, peer: &mut Peer, method: Method, body: Option<(&str, String)>) -> Message {
         let number = self.count();
         let via = Via::new(Transport::Udp, peer.address, &format!("z9hG4bKin{number}"));
         let contact: NameAddr = NameAddr::parse(&format!("<sip:peer@{}>", peer.address)).unwrap();
         let builder = peer.dialog.as_mut().unwrap().request(&method, via, Some(&contact));
-        let request = match body {
+        match body {
             Some((kind, body)) => builder.body(kind, body.into()).finish(),
             None => builder.finish(),
-        };
-        self.send(peer, &request);
-        request
+        }
     }
 
     /// A peer's ACK of a 2xx.
@@ -501,6 +547,14 @@ impl Peer {
             None => builder.finish(),
         }
     }
+}
+
+fn with_headers(message: &Message, headers: &[(Name, &str)]) -> Message {
+    let mut edit = message.edit();
+    for (name, value) in headers {
+        edit.append(*name, value);
+    }
+    edit.finish()
 }
 
 /// The description in a message.

@@ -100,10 +100,10 @@ fn required_extensions_and_foreign_bodies() {
     let proxy = harness.proxy();
     let uri = format!("sip:+81901234567@{INSIDE}");
     let invite = harness.invite(&proxy, &uri, "<sip:101@s042.example.net>", offer());
-    let invite = invite.edit().append(Name::Require, "100rel").finish();
+    let invite = invite.edit().append(Name::Require, "precondition").finish();
     harness.send(&proxy, &invite);
     let refused = harness.take_status(PROXY, 420);
-    assert_eq!(refused.text(Name::Unsupported), Some("100rel"));
+    assert_eq!(refused.text(Name::Unsupported), Some("precondition"));
     let invite = harness.invite(&proxy, &uri, "<sip:101@s042.example.net>", Some("--x".into()));
     let invite = invite.edit().set(Name::ContentType, "multipart/mixed;boundary=x").finish();
     harness.send(&proxy, &invite);

@@ -301,6 +301,8 @@ fn a_side_that_lost_the_call() {
 fn update_with_and_without_an_offer() {
     let mut harness = Harness::new();
     let (mut proxy, mut gateway) = harness.call_up();
+    harness.ask_with(&mut proxy, Method::Update, None, &[(Name::Allow, "INVITE, UPDATE")]);
+    harness.take_status(PROXY, 200);
     harness.ask(&mut gateway, Method::Update, body(sdp(GATEWAY_MEDIA, 4_600)));
     let out = harness.take_request(PROXY, Method::Update);
     assert_eq!(described(&out).media_address(0).unwrap().0.to_string(), "2001:db8:1::9");
@@ -313,10 +315,8 @@ fn update_with_and_without_an_offer() {
     assert!(ok.has(Name::Contact));
     assert_eq!(harness.last_update(Side::Callee)[0].rtp.unwrap().port(), 4_600);
     harness.ask(&mut proxy, Method::Update, None);
-    let out = harness.take_request(GATEWAY_1, Method::Update);
-    assert!(out.body().is_empty());
-    harness.reply(&mut gateway, &out, 405, None);
-    harness.take_status(PROXY, 405);
+    assert!(harness.take_status(PROXY, 200).has(Name::Contact), "a new target is between this side and us");
+    assert!(harness.nothing_for(GATEWAY_1));
     harness.hang_up_and_settle(&mut proxy, &mut gateway);
 }
 
@@ -356,5 +356,46 @@ fn requests_out_of_order_are_refused() {
     let old = stale.request(&Method::Info, via, None).finish();
     harness.send(&gateway, &old);
     assert!(harness.take_status(GATEWAY_1, 500).has(Name::RetryAfter));
+    harness.hang_up(&mut proxy, &mut gateway);
+}
+
+/// RFC 3261 §14.1: the side that met with 491 and comes by itself first is served, and who asked before it gets its 491.
+#[test]
+fn who_comes_first_after_glare() {
+    let mut harness = Harness::new();
+    let (mut proxy, mut gateway) = harness.call_up();
+    harness.ask(&mut proxy, Method::Invite, body(sdp(PHONE_MEDIA, 12_000)));
+    let out = harness.take_request(GATEWAY_1, Method::Invite);
+    harness.ask(&mut gateway, Method::Invite, body(sdp(GATEWAY_MEDIA, 4_400)));
+    harness.take_status(GATEWAY_1, 491);
+    harness.reply(&mut gateway, &out, 491, None);
+    harness.pass(Duration::from_millis(500));
+    harness.forget_sent();
+    // The gateway did not choose the Call-ID, so that its pause is the shorter one.
+    harness.ask(&mut gateway, Method::Invite, body(sdp(GATEWAY_MEDIA, 4_400)));
+    harness.take_status(PROXY, 491);
+    let out = harness.take_request(PROXY, Method::Invite);
+    harness.reply(&mut proxy, &out, 200, Some(sdp(PHONE_MEDIA, 11_000)));
+    let ok = harness.take_status(GATEWAY_1, 200);
+    harness.ack(&gateway, &ok, None);
+    harness.pass(Duration::from_secs(5));
+    while let Some(message) = harness.try_take(GATEWAY_1) {
+        assert!(!message.is(&Method::Invite), "{message:?}");
+    }
+    harness.hang_up_and_settle(&mut proxy, &mut gateway);
+}
+
+/// RFC 3261 §14.1: a re-INVITE that says again what stands is answered on its own leg, with what stands.
+#[test]
+fn a_refresh_by_reinvite_is_a_matter_of_one_leg() {
+    let mut harness = Harness::new();
+    let (mut proxy, mut gateway) = harness.call_up();
+    let updates = harness.world.updates.len();
+    harness.ask(&mut proxy, Method::Invite, body(sdp(PHONE_MEDIA, 11_000)));
+    let ok = harness.take_status(PROXY, 200);
+    assert_eq!(described(&ok).origin().unwrap().version, b"1", "nothing has changed");
+    assert!(harness.nothing_for(GATEWAY_1));
+    harness.ack(&proxy, &ok, None);
+    assert_eq!(harness.world.updates.len(), updates);
     harness.hang_up(&mut proxy, &mut gateway);
 }

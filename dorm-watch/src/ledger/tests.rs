@@ -46,7 +46,7 @@ impl Desk {
             if alarm.id == AlarmId::NEW {
                 alarm.id = AlarmId(1 + self.stored.len() as i64);
             }
-            self.stored.insert(alarm.id, alarm.clone());
+            self.stored.insert(alarm.id, Alarm::clone(&alarm));
             self.ledger.saved(self.now, entry, Saved::Stored(alarm.id));
         }
         self.ledger.tick(self.now, self.ms());

@@ -53,7 +53,7 @@ impl Turn {
             world,
             asker: Asker::new(sockets)?,
             mask: settings.mask,
-            metrics: Metrics::default(),
+            metrics: Metrics,
             wake: None,
             picture_from: now,
             picture_until: now,
@@ -111,7 +111,7 @@ impl Turn {
         while let Some(output) = self.watch.poll_output() {
             match output {
                 Output::Probe(probe) => self.asker.ask(now, probe),
-                Output::Save { entry, alarm } => self.save(entry, alarm),
+                Output::Save { entry, alarm } => self.save(entry, *alarm),
                 Output::Forget(id) => self.forget(id),
                 Output::Wake(at) => self.wake = Some(at),
             }

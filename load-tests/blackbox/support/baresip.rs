@@ -26,16 +26,25 @@ pub(crate) struct Persona {
     ip: IpAddr,
     account: String,
     tone: u32,
+    /// Whom certificates are checked against.
+    authority: Option<PathBuf>,
 }
 
 impl Persona {
+    /// A phone of this line over TLS, that checks the proxy's certificate against this authority.
+    pub(crate) fn tls_phone(line: &Credentials, proxy: SocketAddr, tone: u32, authority: &Path) -> Persona {
+        let phone = Persona::phone(line, proxy, tone);
+        let account = phone.account.replace("transport=udp", "transport=tls");
+        Persona { account, authority: Some(authority.to_owned()), ..phone }
+    }
+
     /// A phone of this line, that sends a tone of so many hertz.
     pub(crate) fn phone(line: &Credentials, proxy: SocketAddr, tone: u32) -> Persona {
         let Credentials { extension, domain, auth_user, password } = line;
         let account = format!(
             "<sip:{extension}@{domain}>;outbound=\"sip:{proxy};transport=udp\";auth_user={auth_user};auth_pass={password};regint=3600"
         );
-        Persona { ip: proxy.ip(), account, tone }
+        Persona { ip: proxy.ip(), account, tone, authority: None }
     }
 
     /// A gateway that takes calls to this number; its own calls come from it, by way of the translator.
@@ -44,7 +53,7 @@ impl Persona {
             "<sip:{number}@{}>;outbound=\"sip:{trunk_side};transport=udp\";regint=0",
             trunk_side.ip()
         );
-        Persona { ip: trunk_side.ip(), account, tone }
+        Persona { ip: trunk_side.ip(), account, tone, authority: None }
     }
 
     /// Starts it, answering every call by itself.
@@ -67,6 +76,11 @@ impl Persona {
             folder.path().display(),
             tone.display(),
         );
+        let trusted = self
+            .authority
+            .iter()
+            .map(|file| format!("sip_cafile {}\nsip_verify_server yes\n", file.display()));
+        let config = config + &trusted.collect::<String>();
         std::fs::write(folder.path().join("config"), config).unwrap();
         std::fs::write(folder.path().join("accounts"), format!("{};answermode=auto\n", self.account))
             .unwrap();

@@ -2,11 +2,13 @@
 
 mod baresip;
 mod kamailio;
+pub(crate) mod legs;
 mod lossy;
 mod node;
 mod phone;
 pub(crate) mod raw;
 mod sipp;
+mod tls;
 
 use std::future::Future;
 use std::io::Write;
@@ -14,11 +16,13 @@ use std::time::{Duration, Instant};
 
 pub(crate) use baresip::Persona;
 pub(crate) use kamailio::Kamailio;
+pub(crate) use legs::Legs;
 pub(crate) use lossy::{Loss, LossyRelay};
 pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
 pub(crate) use raw::Raw;
 pub(crate) use sipp::{Running, Sipp, Trace};
+pub(crate) use tls::{Certificates, Identity};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
 pub(crate) fn have(program: &str) -> bool {

@@ -266,8 +266,21 @@ impl Node {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, like `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(pid).status().unwrap().success());
+    }
+
+    /// An address on which a part listens (`registrar_proxy`, `translator_ipv6`, `translator_ipv4`), by transport.
+    pub(crate) fn listener(&self, part: &str, transport: &str) -> SocketAddr {
+        let status = self.status();
+        let listeners = status["listeners"][part].as_array().unwrap().iter().filter_map(Value::as_str);
+        let found = listeners.filter_map(|text| text.strip_prefix(transport)?.strip_prefix(':')).next();
+        found.unwrap_or_else(|| panic!("no {transport} in {status}")).parse().unwrap()
     }
 
     /// Waits for the process's end.

@@ -20,7 +20,19 @@ pub(crate) struct Raw {
 
 enum Link {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, read: Vec<u8>, ended: bool },
+    Stream { stream: Box<dyn Stream>, transport: &'static str, read: Vec<u8>, ended: bool },
+}
+
+/// A connection, whatever protects it.
+pub(crate) trait Stream: Read + Write + Send {
+    /// The connection under it.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
 }
 
 impl Raw {
@@ -38,14 +50,14 @@ impl Raw {
 
     /// A TCP connection.
     pub(crate) fn tcp(server: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(server).unwrap();
-        let local = stream.local_addr().unwrap();
-        Raw {
-            link: Link::Tcp { stream, read: Vec::new(), ended: false },
-            local,
-            server,
-            waiting: VecDeque::new(),
-        }
+        Raw::over(Box::new(TcpStream::connect(server).unwrap()), "TCP")
+    }
+
+    /// A connection that somebody made; `transport` as a Via names it.
+    pub(crate) fn over(stream: Box<dyn Stream>, transport: &'static str) -> Raw {
+        let (local, server) = (stream.tcp().local_addr().unwrap(), stream.tcp().peer_addr().unwrap());
+        let link = Link::Stream { stream, transport, read: Vec::new(), ended: false };
+        Raw { link, local, server, waiting: VecDeque::new() }
     }
 
     /// Sends bytes as they are.
@@ -55,7 +67,7 @@ impl Raw {
                 socket.send_to(bytes, self.server).unwrap();
             }
             // The other side may have closed half-way: what it says tells.
-            Link::Tcp { stream, .. } => drop(stream.write_all(bytes)),
+            Link::Stream { stream, .. } => drop(stream.write_all(bytes).and_then(|()| stream.flush())),
         }
     }
 
@@ -70,7 +82,10 @@ impl Raw {
         let id = unique();
         let (transport, local) = (self.transport(), self.local);
         let user = from.split('@').next().unwrap_or_default();
-        let parameter = if transport == "TCP" { ";transport=tcp" } else { "" };
+        let parameter = match transport {
+            "UDP" => String::new(),
+            other => format!(";transport={}", other.to_ascii_lowercase()),
+        };
         let mut request = Message::request(method, uri);
         request.push("Via", format!("SIP/2.0/{transport} {local};branch=z9hG4bK{id};rport"));
         request.push("Max-Forwards", "70");
@@ -194,15 +209,15 @@ impl Raw {
 
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&mut self) {
-        if let Link::Tcp { stream, .. } = &mut self.link {
-            let _ = stream.shutdown(std::net::Shutdown::Write);
+        if let Link::Stream { stream, .. } = &mut self.link {
+            let _ = stream.tcp().shutdown(std::net::Shutdown::Write);
         }
     }
 
-    fn transport(&self) -> &'static str {
+    pub(crate) fn transport(&self) -> &'static str {
         match self.link {
             Link::Udp(_) => "UDP",
-            Link::Tcp { .. } => "TCP",
+            Link::Stream { transport, .. } => transport,
         }
     }
 
@@ -225,7 +240,7 @@ impl Raw {
                         Err(error) => panic!("{error}"),
                     }
                 }
-                Link::Tcp { stream, read, ended } => {
+                Link::Stream { stream, read, ended, .. } => {
                     while let Some(length) = whole(read) {
                         self.waiting.extend(Message::parse(&read[..length]).ok());
                         read.drain(..length);
@@ -237,7 +252,7 @@ impl Raw {
                         return None;
                     }
                     let mut buffer = [0; 16_384];
-                    stream.set_read_timeout(Some(left)).unwrap();
+                    stream.tcp().set_read_timeout(Some(left)).unwrap();
                     match stream.read(&mut buffer) {
                         Ok(0) => *ended = true,
                         Ok(length) => read.extend_from_slice(&buffer[..length]),

@@ -11,6 +11,7 @@ mod reader;
 mod registrar_proxy;
 mod sip;
 mod store;
+mod tls;
 mod trace;
 mod translator;
 mod tunnel_broker;
@@ -26,6 +27,7 @@ pub use self::node::{Node, Role};
 pub use self::registrar_proxy::{DigestAlgorithm, HostPort, RegistrarProxy};
 pub use self::sip::{Sip, StreamLimits};
 pub use self::store::{Store, StoreUrl};
+pub use self::tls::{Tls, TlsVersion};
 pub use self::trace::Trace;
 pub use self::translator::{PortRange, Translator};
 pub use self::tunnel_broker::TunnelBroker;
@@ -33,6 +35,7 @@ pub use self::tunnel_server::TunnelServer;
 pub use self::watch::Watch;
 
 use self::reader::Document;
+use crate::listener::Listener;
 
 /// Everything that a node is told.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub store: Store,
     /// `[sip]`: what all roles share of SIP.
     pub sip: Sip,
+    /// `[tls]`: certificates, and whom we trust.
+    pub tls: Tls,
     /// `[registrar_proxy]`: the role of that name.
     pub registrar_proxy: RegistrarProxy,
     /// `[dial_plan]`: what dialled digits mean.
@@ -109,6 +114,7 @@ fn read(
     let config = Config {
         store: Store::read(&mut document.section("store"), &node.data_dir),
         sip: Sip::read(&mut document.section("sip")),
+        tls: Tls::read(&mut document.section("tls")),
         registrar_proxy: RegistrarProxy::read(&mut document.section("registrar_proxy")),
         dial_plan: DialPlan::read(&mut document.section("dial_plan")),
         translator: Translator::read(&mut document.section("translator")),
@@ -119,8 +125,27 @@ fn read(
         log: Log::read(&mut document.section("log")),
         node,
     };
+    check_listeners(&config, &mut document);
     let (errors, known) = document.finish();
     (config, errors, known)
+}
+
+/// Listeners with TLS need a certificate, which stands in a section of its own.
+fn check_listeners(config: &Config, document: &mut Document<'_>) {
+    if config.tls.certificate.is_some() {
+        return;
+    }
+    let of = |listeners: &[Listener]| listeners.iter().any(|listener| listener.transport.is_secure());
+    let lists: [(&'static str, &'static str, &[Listener]); 3] = [
+        ("registrar_proxy", "listen", &config.registrar_proxy.listen),
+        ("translator", "listen_ipv6", &config.translator.listen_ipv6),
+        ("translator", "listen_ipv4", &config.translator.listen_ipv4),
+    ];
+    for (section, key, listeners) in lists {
+        if of(listeners) {
+            document.section(section).refuse(key, "a listener with TLS needs tls.certificate and tls.key");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ fn all_bad_values_are_told_at_once_with_their_places() {
     let errors = errors(text, &[]);
     let expected = [
         "c6.toml:3:9: sip.t2_ms: must not be shorter than t1_ms",
-        "c6.toml:6:12: registrar_proxy.listen: transport \"sctp\" is not served: expected udp or tcp",
+        "c6.toml:6:12: registrar_proxy.listen: transport \"sctp\" is not served: expected udp, tcp or tls",
         "c6.toml:7:17: registrar_proxy.max_expires_s: expected an integer, found string",
         "c6.toml:9:9: log.level: ",
         "c6.toml:10:16: log.mask_numbers: expected true or false, found integer",
@@ -192,4 +192,22 @@ fn tls_needs_its_files_and_something_is_served() {
     );
     let tls = "[tunnel_broker]\nlisten = \"\"\ntls_listen = [\"0.0.0.0:0\"]\ntls_key = \"k\"\ntls_certificate = \"c\"\n";
     assert_eq!(parse(tls).unwrap().tunnel_broker.listen, None);
+}
+
+#[test]
+fn listeners_with_tls_need_a_certificate() {
+    let lacking = errors(
+        "[registrar_proxy]\nlisten = [\"tls:[::]:5061\"]\n[tls]\nkey = \"k.pem\"\nmin_version = \"1.1\"\n",
+        &[],
+    );
+    assert_eq!(
+        lacking,
+        [
+            "c6.toml:2:10: registrar_proxy.listen: a listener with TLS needs tls.certificate and tls.key",
+            "c6.toml:4:7: tls.key: needs its certificate: set certificate",
+            "c6.toml:5:15: tls.min_version: unknown TLS version \"1.1\": expected \"1.2\" or \"1.3\"",
+        ]
+    );
+    let whole = "[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\n[translator]\nlisten_ipv4 = [\"tls:0.0.0.0:5061\"]\n";
+    assert_eq!(parse(whole).unwrap().tls.certificate.as_deref(), Some(Path::new("c.pem")));
 }

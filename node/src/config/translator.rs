@@ -31,6 +31,10 @@ pub struct Translator {
     pub max_calls: usize,
     /// How often a trunk's gateways are asked whether they live.
     pub trunk_options_interval: Duration,
+    /// The session interval that each leg is asked for (RFC 4028); zero asks for none.
+    pub session_expires: Duration,
+    /// The shortest session interval that is taken.
+    pub min_session_expires: Duration,
 }
 
 impl Translator {
@@ -51,7 +55,16 @@ impl Translator {
                 default.trunk_options_interval,
                 1..=3_600,
             ),
+            session_expires: section.seconds("session_expires_s", default.session_expires, 0..=86_400),
+            min_session_expires: section.seconds(
+                "min_session_expires_s",
+                default.min_session_expires,
+                1..=86_400,
+            ),
         };
+        if !role.session_expires.is_zero() && role.session_expires < role.min_session_expires {
+            section.refuse("session_expires_s", "must be 0 or at least min_session_expires_s");
+        }
         if role.listen_ipv6.is_empty() || !role.listen_ipv6.iter().all(|listener| listener.addr.is_ipv6()) {
             section.refuse("listen_ipv6", "must name at least one listener, and IPv6 ones only");
         }
@@ -77,6 +90,8 @@ impl Default for Translator {
             media_silence: Duration::from_secs(60),
             max_calls: 2_000,
             trunk_options_interval: Duration::from_secs(30),
+            session_expires: Duration::from_secs(1800),
+            min_session_expires: Duration::from_secs(90),
         }
     }
 }

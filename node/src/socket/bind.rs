@@ -12,7 +12,7 @@ use crate::listener::Listener;
 #[derive(Debug, Default)]
 pub(crate) struct WorkerSockets {
     pub(crate) udp: Vec<UdpSocket>,
-    pub(crate) tcp: Vec<TcpListener>,
+    pub(crate) streams: Vec<(Transport, TcpListener)>,
 }
 
 /// Why a listener could not be opened.
@@ -65,7 +65,9 @@ pub(crate) fn bind(
             };
             match listener.transport {
                 Transport::Udp => worker.udp.push(socket.into()),
-                Transport::Tcp => worker.tcp.push(listen(socket).map_err(failed)?),
+                Transport::Tcp | Transport::Tls => {
+                    worker.streams.push((listener.transport, listen(socket).map_err(failed)?));
+                }
                 _ => return Err(BindError::Transport { listener: *listener }),
             }
         }
@@ -139,7 +141,7 @@ mod tests {
         assert_ne!(bound[0].addr.port(), 0);
         for worker in &sockets {
             assert_eq!(worker.udp[0].local_addr().unwrap(), bound[0].addr);
-            assert_eq!(worker.tcp[0].local_addr().unwrap(), bound[1].addr);
+            assert_eq!(worker.streams[0].1.local_addr().unwrap(), bound[1].addr);
         }
         // Not promised, because the port may be taken over TCP, but nobody does that to us within the same microsecond.
         assert_eq!(bound[0].addr, bound[1].addr);

@@ -1,15 +1,17 @@
 //! Stream connections of one worker: accepted, reused, opened on demand.
 //!
-//! A connection is anything that is `AsyncRead + AsyncWrite` and belongs to the worker that accepted or opened it. TCP is the only
-//! kind now; another one (TLS, WebSocket) needs an accept and an open of its own and then goes through [`connection::serve`].
+//! A connection is anything that is `AsyncRead + AsyncWrite` and belongs to the worker that accepted or opened it. What a transport
+//! does before the first message stands in [`greeting`]; then it goes through [`connection::serve`].
 
 mod connection;
+mod greeting;
 mod remotes;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -28,15 +30,19 @@ pub(crate) use self::remotes::Remotes;
 use self::connection::{Connection, Outgoing};
 use crate::config::StreamLimits;
 use crate::handover::{Origin, Peers};
+use crate::listener::Listener;
 use crate::metrics::Metrics;
 use crate::slots::{ConnectionSlots, NoSlot};
 use crate::telemetry::Mask;
+use crate::tls::RoleTls;
 
 /// What connections tell their worker.
 #[derive(Debug)]
 pub(crate) enum StreamEvent {
     /// Somebody connected.
-    Accepted { stream: TcpStream, remote: SocketAddr },
+    Accepted { stream: TcpStream, transport: Transport, remote: SocketAddr },
+    /// A connection's peer has shown who it is.
+    Identified { connection: ConnectionId, names: Arc<[String]> },
     /// A message that this worker owns.
     Received { flow: Flow, bytes: Bytes },
     /// A message could not be sent.
@@ -51,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,
     pub(crate) limits: StreamLimits,
+    pub(crate) tls: Option<RoleTls>,
     pub(crate) framing: Limits,
     pub(crate) mask: Mask,
     events: mpsc::Sender<StreamEvent>,
@@ -60,7 +67,7 @@ pub(crate) struct Shared {
 pub(crate) struct Streams {
     shared: Rc<Shared>,
     slots: ConnectionSlots,
-    local: Vec<SocketAddr>,
+    local: Vec<Listener>,
     open: HashMap<ConnectionId, Handle>,
     remotes: Remotes,
     accepting: JoinSet<()>,
@@ -76,19 +83,19 @@ impl Streams {
     /// Begins to accept on `listeners`, within a `LocalSet` only. Events come out of the receiver.
     pub(crate) fn new(
         shared: SharedParts,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<(Transport, std::net::TcpListener)>,
         slots: ConnectionSlots,
         remotes: Remotes,
     ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-        let SharedParts { worker, peers, metrics, limits, max_message_bytes, mask } = shared;
+        let SharedParts { worker, peers, metrics, limits, tls, max_message_bytes, mask } = shared;
         let framing = Limits { max_bytes: max_message_bytes, ..Limits::default() };
-        let shared = Rc::new(Shared { worker, peers, metrics, limits, framing, mask, events });
+        let shared = Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, events });
         let (mut local, mut accepting) = (vec![], JoinSet::new());
-        for listener in listeners {
-            local.push(listener.local_addr()?);
+        for (transport, listener) in listeners {
+            local.push(Listener { transport, addr: listener.local_addr()? });
             let listener = TcpListener::from_std(listener)?;
-            accepting.spawn_local(accept(listener, shared.events.clone()));
+            accepting.spawn_local(accept(listener, transport, shared.events.clone()));
         }
         let streams = Streams {
             shared,
@@ -103,7 +110,7 @@ impl Streams {
     }
 
     /// Serves a connection that was accepted, unless there are too many.
-    pub(crate) fn accepted(&mut self, stream: TcpStream, remote: SocketAddr) {
+    pub(crate) fn accepted(&mut self, stream: TcpStream, transport: Transport, remote: SocketAddr) {
         let metrics = &self.shared.metrics;
         let slot = match self.slots.take(remote.ip()) {
             Ok(slot) => slot,
@@ -117,14 +124,14 @@ impl Streams {
             }
         };
         let Ok(local) = stream.local_addr() else { return };
-        let (id, queue) = self.register(Transport::Tcp, remote);
-        let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(id) };
+        let (id, queue) = self.register(transport, remote);
+        let flow = Flow { transport, local, remote, connection: Some(id) };
         let shared = Rc::clone(&self.shared);
         self.serving.spawn_local(async move {
             let _slot = slot;
             // Messages are small and must not wait for each other.
             let _ = stream.set_nodelay(true);
-            connection::serve(stream, Connection { flow, id, shared, queue }).await;
+            greeting::accepted(stream, Connection { flow, id, shared, queue }).await;
         });
     }
 
@@ -177,7 +184,13 @@ impl Streams {
     }
 
     fn open(&mut self, flow: Flow) -> Result<ConnectionId, ()> {
-        if flow.transport != Transport::Tcp {
+        // A WebSocket is opened by its client, and only ever leads there (RFC 7118 §5).
+        let is_possible = match flow.transport {
+            Transport::Tcp => true,
+            Transport::Tls => self.shared.tls.is_some(),
+            Transport::Udp | Transport::Ws | Transport::Wss => false,
+        };
+        if !is_possible {
             self.shared.metrics.dropped_unreachable.increment(1);
             return Err(());
         }
@@ -185,17 +198,19 @@ impl Streams {
             self.slots.take(flow.remote.ip()).map_err(|_| self.shared.metrics.refused_total.increment(1))?;
         let (id, queue) = self.register(flow.transport, flow.remote);
         let shared = Rc::clone(&self.shared);
-        let listener = self.local.iter().find(|addr| addr.is_ipv6() == flow.remote.is_ipv6()).copied();
+        let fits =
+            |own: &&Listener| own.transport == flow.transport && own.addr.is_ipv6() == flow.remote.is_ipv6();
+        let listener = self.local.iter().find(fits).copied();
         self.serving.spawn_local(async move {
             let _slot = slot;
             let timeout = shared.limits.connect;
             match connect(flow, timeout).await {
                 Ok((stream, local)) => {
                     // Our end is named by a port that others can reach, not by the one that the system chose.
-                    let port = listener.map_or(local.port(), |listener| listener.port());
+                    let port = listener.map_or(local.port(), |listener| listener.addr.port());
                     let local = SocketAddr::new(local.ip(), port);
                     let flow = Flow { local, connection: Some(id), ..flow };
-                    connection::serve(stream, Connection { flow, id, shared, queue }).await;
+                    greeting::opened(stream, Connection { flow, id, shared, queue }).await;
                 }
                 Err(error) => {
                     tracing::debug!(remote = %shared.mask.addr(flow.remote), %error, "cannot connect");
@@ -226,6 +241,7 @@ pub(crate) struct SharedParts {
     pub(crate) peers: Peers,
     pub(crate) metrics: Metrics,
     pub(crate) limits: StreamLimits,
+    pub(crate) tls: Option<RoleTls>,
     pub(crate) max_message_bytes: usize,
     pub(crate) mask: Mask,
 }
@@ -243,11 +259,11 @@ fn new_id(worker: WorkerId) -> ConnectionId {
     ConnectionId(u64::from(worker.0) << 56 | number)
 }
 
-async fn accept(listener: TcpListener, events: mpsc::Sender<StreamEvent>) {
+async fn accept(listener: TcpListener, transport: Transport, events: mpsc::Sender<StreamEvent>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                if events.send(StreamEvent::Accepted { stream, remote }).await.is_err() {
+                if events.send(StreamEvent::Accepted { stream, transport, remote }).await.is_err() {
                     return;
                 }
             }

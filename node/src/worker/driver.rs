@@ -90,10 +90,11 @@ where
             peers: peers.clone(),
             metrics: metrics.clone(),
             limits: config.stream,
+            tls: config.tls,
             max_message_bytes: config.max_message_bytes,
             mask: config.mask,
         };
-        let (streams, events) = Streams::new(shared, sockets.tcp, slots, remotes.clone())?;
+        let (streams, events) = Streams::new(shared, sockets.streams, slots, remotes.clone())?;
         let (answers, answered) = mpsc::unbounded_channel();
         let udp = sockets
             .udp
@@ -316,13 +317,19 @@ where
                 }
             }
             Handed::Failed(id) => self.step(Input::TransmitFailed(id)),
+            Handed::Identified { connection, names } => self.step(Input::Identified { connection, names }),
             Handed::Closed(id) => self.step(Input::ConnectionClosed(id)),
         }
     }
 
     fn take_event(&mut self, event: StreamEvent) {
         match event {
-            StreamEvent::Accepted { stream, remote } => self.streams.accepted(stream, remote),
+            StreamEvent::Accepted { stream, transport, remote } => {
+                self.streams.accepted(stream, transport, remote);
+            }
+            StreamEvent::Identified { connection, names } => {
+                self.step(Input::Identified { connection, names });
+            }
             StreamEvent::Received { flow, bytes } => self.step(Input::Received { flow, bytes }),
             StreamEvent::Failed(origin) => self.fail(origin),
             StreamEvent::Closed(id) => {

@@ -22,6 +22,7 @@ use crate::slots::ConnectionSlots;
 use crate::socket::{self, BindError, WorkerSockets};
 use crate::stream::Remotes;
 use crate::telemetry::Mask;
+use crate::tls::RoleTls;
 use crate::trace::Trace;
 use crate::world::World;
 
@@ -38,6 +39,8 @@ pub struct WorkersConfig {
     pub max_message_bytes: usize,
     /// Limits on stream connections.
     pub stream: StreamLimits,
+    /// Certificates; needed by listeners with TLS, and to connect by it.
+    pub tls: Option<RoleTls>,
     /// The most messages that wait for one worker after others received them.
     pub handover_queue: usize,
     /// How long they go on after the stop while the role has something alive: another role of this process, stopped at the same
@@ -58,6 +61,7 @@ impl WorkersConfig {
             listen,
             max_message_bytes: sip.max_message_bytes,
             stream: sip.stream.clone(),
+            tls: None,
             handover_queue: 4096,
             linger: Duration::ZERO,
             mask: Mask::default(),

@@ -6,4 +6,5 @@ mod hostile;
 mod lifecycle;
 mod questions_and_timers;
 mod streams;
+mod tls;
 mod toy;

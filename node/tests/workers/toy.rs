@@ -14,7 +14,7 @@ use node::world::{Reply, World};
 use sip_core::core::{Core, Input, Output, TimerId, Token, Transmit, TransmitId};
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::ids::WorkerId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
@@ -29,6 +29,7 @@ pub(crate) struct Toy {
     held: usize,
     draining: bool,
     closed: Vec<ConnectionId>,
+    identified: HashMap<ConnectionId, String>,
 }
 
 impl Toy {
@@ -42,6 +43,7 @@ impl Toy {
             held: 0,
             draining: false,
             closed: vec![],
+            identified: HashMap::new(),
         }
     }
 
@@ -91,15 +93,20 @@ impl Toy {
                 self.outputs.push_back(Output::SetTimer(TimerId(0), None));
             }
             // Sends the body to another place over a stream.
-            "RELAY" => {
+            "RELAY" | "RELAYS" => {
                 let id = TransmitId(self.remember(flow));
                 let local = self.local[0].addr;
                 let remote = argument.parse().unwrap();
-                let onward = Flow { transport: Transport::Tcp, local, remote, connection: None };
+                let transport = if command == "RELAY" { Transport::Tcp } else { Transport::Tls };
+                let onward = Flow { transport, local, remote, connection: None };
                 self.send(id, onward, Bytes::from(body.to_owned()));
                 self.reply(flow, "sent");
             }
             "CLOSED" => self.reply(flow, self.closed.len().to_string()),
+            "WHO" => {
+                let names = flow.connection.and_then(|connection| self.identified.get(&connection)).cloned();
+                self.reply(flow, names.unwrap_or_default());
+            }
             "PANIC" => panic!("as told"),
             _ => {}
         }
@@ -121,6 +128,9 @@ impl Core for Toy {
         match input {
             Input::Received { flow, bytes } => self.obey(now, flow, &bytes),
             Input::TransmitFailed(id) => self.tell(id.0, "failed"),
+            Input::Identified { connection, names } => {
+                self.identified.insert(connection, names.join(","));
+            }
             Input::ConnectionClosed(id) => self.closed.push(id),
             Input::Timer(id) => self.tell(id.0, "expired"),
             Input::Answer(token, answer) => self.tell(token.0, answer),
@@ -248,19 +258,26 @@ impl UdpClient {
     }
 }
 
-/// A client over TCP.
-pub(crate) struct TcpClient {
-    pub(crate) stream: TcpStream,
+/// A client over TCP, or what runs over it.
+pub(crate) struct TcpClient<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: Vec<u8>,
 }
 
 impl TcpClient {
     pub(crate) async fn to(server: SocketAddr) -> Self {
-        TcpClient { stream: TcpStream::connect(server).await.unwrap(), buffer: vec![] }
+        TcpClient::over(TcpStream::connect(server).await.unwrap())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TcpClient<S> {
+    pub(crate) fn over(stream: S) -> Self {
+        TcpClient { stream, buffer: vec![] }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// The body of the next message, `None` at the stream's end.

@@ -112,6 +112,7 @@ impl Stored for Trunk {
             self.max_udp_bytes.into(),
             self.default_caller.as_deref().into(),
             self.enabled.into(),
+            self.certificate_name.as_deref().into(),
         ]
     }
 
@@ -126,6 +127,7 @@ impl Stored for Trunk {
             max_udp_bytes: cell.optional_number()?,
             default_caller: cell.optional_text()?,
             enabled: cell.flag()?,
+            certificate_name: cell.optional_text()?,
         })
     }
 }

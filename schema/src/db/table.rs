@@ -120,6 +120,7 @@ pub(crate) static TRUNK: Table = Table {
         ("max_udp_bytes", Int),
         ("default_caller", Text),
         ("enabled", Flag),
+        ("certificate_name", Text),
     ],
     key: 1,
     label: "name",

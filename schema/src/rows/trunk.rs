@@ -28,6 +28,10 @@ pub struct Trunk {
     /// The largest request sent to it over UDP, in bytes; nothing means the path's own limit.
     #[serde(default)]
     pub max_udp_bytes: Option<u32>,
+    /// The name that certificates of its gateways must have: those that we connect to (instead of their host or address), and the one
+    /// that a connection from it shows. Nothing means that its connections are known by their source alone.
+    #[serde(default)]
+    pub certificate_name: Option<String>,
     /// The caller's number shown to it when the line has none of its own.
     #[serde(default)]
     pub default_caller: Option<String>,
@@ -51,6 +55,7 @@ impl Trunk {
             media_networks,
             max_calls: None,
             max_udp_bytes: None,
+            certificate_name: None,
             default_caller: None,
             enabled: true,
         };
@@ -105,6 +110,17 @@ impl Trunk {
             &udp.to_string(),
             "use 500 to 65000 bytes",
         )?;
+        let name = self.certificate_name.as_deref().unwrap_or("a");
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        ensure(
+            name.len() <= 253 && name.split('.').all(is_label),
+            "trunk certificate name",
+            name,
+            "use a host name, like gw.example.net",
+        )?;
         let caller = self.default_caller.as_deref().unwrap_or("0");
         let digits = caller.strip_prefix('+').unwrap_or(caller);
         ensure(is_digits(digits, 1, 15), "trunk default caller", caller, "use a number, like +81312345678")
@@ -119,6 +135,13 @@ impl Trunk {
     pub fn may_signal_from(&self, ip: IpAddr) -> bool {
         self.gateways.iter().any(|gateway| gateway.address.ip() == ip)
             || self.sources.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Whether a connection whose certificate vouches for these names, given in lower case, may be the trunk's.
+    pub fn is_vouched_for(&self, names: &[String]) -> bool {
+        self.certificate_name
+            .as_ref()
+            .is_none_or(|own| names.iter().any(|name| own.eq_ignore_ascii_case(name)))
     }
 
     /// Whether media from this address may be the trunk's.
@@ -153,6 +176,8 @@ pub enum GatewayTransport {
     Udp,
     /// A stream.
     Tcp,
+    /// A stream under TLS.
+    Tls,
 }
 
 impl Gateway {
@@ -173,6 +198,7 @@ impl fmt::Display for Gateway {
         let transport = match self.transport {
             GatewayTransport::Udp => "udp",
             GatewayTransport::Tcp => "tcp",
+            GatewayTransport::Tls => "tls",
         };
         write!(f, "{transport}:{}", self.address)
     }
@@ -189,12 +215,14 @@ impl FromStr for Gateway {
     fn from_str(text: &str) -> Result<Self, BadGateway> {
         let (transport, rest) = if let Some(rest) = text.strip_prefix("tcp:") {
             (GatewayTransport::Tcp, rest)
+        } else if let Some(rest) = text.strip_prefix("tls:") {
+            (GatewayTransport::Tls, rest)
         } else {
             (GatewayTransport::Udp, text.strip_prefix("udp:").unwrap_or(text))
         };
+        let port = if transport == GatewayTransport::Tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
         let bare = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
-        let address =
-            rest.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT)));
+        let address = rest.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port)));
         match address {
             Ok(address) => Ok(Gateway { transport, address }),
             Err(_) => Err(BadGateway(text.chars().take(80).collect())),
@@ -220,6 +248,7 @@ fn yes() -> bool {
 
 /// RFC 3261 §19.1.2.
 const DEFAULT_PORT: u16 = 5060;
+const DEFAULT_TLS_PORT: u16 = 5061;
 
 #[cfg(test)]
 mod tests {
@@ -235,7 +264,8 @@ mod tests {
         assert_eq!(gateway("tcp:[2001:db8::1]:5070").to_string(), "tcp:[2001:db8::1]:5070");
         assert_eq!(gateway("[2001:db8::1]").to_string(), "udp:[2001:db8::1]:5060");
         assert_eq!(gateway("2001:db8::1").to_string(), "udp:[2001:db8::1]:5060");
-        for bad in ["", "gw.example.net", "192.0.2.1:port", "tls:192.0.2.1"] {
+        assert_eq!(gateway("tls:192.0.2.1").to_string(), "tls:192.0.2.1:5061");
+        for bad in ["", "gw.example.net", "192.0.2.1:port", "ws:192.0.2.1"] {
             assert!(bad.parse::<Gateway>().is_err(), "{bad}");
         }
     }
@@ -247,6 +277,11 @@ mod tests {
         assert!(
             trunk.may_signal_from([192, 0, 2, 2].into()) && !trunk.may_signal_from([192, 0, 2, 3].into())
         );
+        assert!(trunk.is_vouched_for(&[]));
+        let named = Trunk { certificate_name: Some("GW.example.net".into()), ..trunk.clone() };
+        assert!(named.check().is_ok() && named.is_vouched_for(&["a.net".into(), "gw.example.net".into()]));
+        assert!(!named.is_vouched_for(&["example.net".into()]));
+        assert!(Trunk { certificate_name: Some("two words".into()), ..trunk.clone() }.check().is_err());
         assert!(trunk.may_send_media_from([192, 0, 2, 1].into()));
         assert!(Trunk::new("carrier", vec![gateway("192.0.2.1"), gateway("2001:db8::1")]).is_err());
         assert!(Trunk::new("carrier", vec![]).is_err());

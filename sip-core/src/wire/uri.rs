@@ -107,6 +107,16 @@ impl SipUri {
         self.params.value("transport")?.parse().ok()
     }
 
+    /// The transport that its scheme and its `transport` parameter ask for together: under TLS where the scheme is `sips`
+    /// (RFC 3261 §26.2.2). `None` when neither says anything.
+    pub fn required_transport(&self) -> Option<Transport> {
+        match (self.secure, self.transport()) {
+            (true, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
+            (true, _) => Some(Transport::Tls),
+            (false, transport) => transport,
+        }
+    }
+
     /// Whether the `lr` parameter marks a loose router (RFC 3261 §19.1.1).
     pub fn is_loose(&self) -> bool {
         self.params.has("lr")
@@ -333,6 +343,18 @@ mod tests {
         ] {
             assert_eq!(uri(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn sips_asks_for_tls() {
+        let asked = |text: &str| uri(text).sip().unwrap().required_transport();
+        assert_eq!(asked("sip:a@b"), None);
+        assert_eq!(asked("sip:a@b;transport=tcp"), Some(Transport::Tcp));
+        assert_eq!(asked("sip:a@b;transport=TLS"), Some(Transport::Tls));
+        for secure in ["sips:a@b", "sips:a@b;transport=tcp"] {
+            assert_eq!(asked(secure), Some(Transport::Tls), "{secure}");
+        }
+        assert_eq!(asked("sips:a@b.invalid;transport=ws"), Some(Transport::Wss));
     }
 
     #[test]

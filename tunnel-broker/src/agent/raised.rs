@@ -33,6 +33,11 @@ impl Raised {
         Ok(Raised { plane, standing, routed: Ok(()) })
     }
 
+    /// Whether packets are carried; not when somebody removed the device.
+    pub(super) fn is_running(&self) -> bool {
+        self.plane.is_running()
+    }
+
     /// What the tunnel stands for.
     pub(super) fn standing(&self) -> Standing {
         self.standing

@@ -83,6 +83,8 @@ struct Agent {
     kernel: Kernel,
     routes: Routes,
     sessions: Sessions,
+    /// The address from which packets to the broker left when that was last looked at.
+    line: Option<Ipv4Addr>,
     site: Site,
     raised: Option<Raised>,
     tunnel_fault: Option<String>,
@@ -103,8 +105,10 @@ struct Agent {
 struct Login {
     stage: Stage,
     since: Instant,
-    /// Our address and the broker's on the last connection.
-    ends: Option<(Ipv4Addr, SocketAddrV4)>,
+    /// Our address on the last connection; nothing when it was given up for another one.
+    local: Option<Ipv4Addr>,
+    /// The broker's address on the last connection.
+    remote: Option<SocketAddrV4>,
     failure: Option<Failure>,
     logins: u64,
 }
@@ -120,6 +124,7 @@ impl Agent {
             kernel: Kernel::connect()?,
             routes: Routes::open()?,
             sessions: Sessions::start(&settings),
+            line: outgoing_address(SOMEWHERE),
             site: Site::new(now),
             raised: None,
             tunnel_fault: None,
@@ -132,7 +137,14 @@ impl Agent {
             centre: Centre::default(),
             sip: SipWatch::default(),
             tap: None,
-            login: Login { stage: Stage::Dialling, since: now, ends: None, failure: None, logins: 0 },
+            login: Login {
+                stage: Stage::Dialling,
+                since: now,
+                local: None,
+                remote: None,
+                failure: None,
+                logins: 0,
+            },
             settings,
         })
     }
@@ -183,7 +195,7 @@ impl Agent {
     async fn take(&mut self, news: News) {
         match news {
             News::Connected { local, remote } => {
-                self.login.ends = Some((local, remote));
+                (self.login.local, self.login.remote) = (Some(local), Some(remote));
                 self.login.reach(Stage::Connected);
             }
             News::Unreachable(error) => self.failed(error.to_string(), error.remedy().to_owned()),
@@ -205,7 +217,7 @@ impl Agent {
     }
 
     async fn granted(&mut self, granted: Granted) {
-        let Some((local, _)) = self.login.ends else { return };
+        let Some(local) = self.login.local else { return };
         self.login.reach(Stage::LoggedIn);
         self.login.failure = None;
         self.login.logins += 1;
@@ -236,20 +248,16 @@ impl Agent {
         self.login.reach(Stage::Dialling);
     }
 
-    /// Dials anew when the way to the broker leaves from another address than the session does.
+    /// Dials anew when the way to the broker leaves from another address than before: after a renumbering, or when the line is back.
     fn check_line(&mut self) {
-        if self.login.stage == Stage::Dialling {
-            return;
-        }
-        let Some((local, remote)) = self.login.ends else { return };
-        match outgoing_address(remote) {
-            Some(present) if present != local => {
-                tracing::info!(before = %local, now = %present, "the line has another address: logging in again");
-                self.sessions.order(Order::Redial);
-                // One order is enough.
-                self.login.ends = None;
-            }
-            _ => {}
+        let present = outgoing_address(self.login.remote.unwrap_or(SOMEWHERE));
+        let before = std::mem::replace(&mut self.line, present);
+        let session = self.login.local.filter(|_| self.login.stage != Stage::Dialling);
+        if let Some(present) = present.filter(|present| Some(*present) != session.or(before)) {
+            tracing::info!(%present, "the line has another address: logging in at once");
+            self.sessions.order(Order::Redial);
+            // One order is enough.
+            self.login.local = None;
         }
     }
 
@@ -261,6 +269,10 @@ impl Agent {
         if let Some(raised) =
             self.raised.take_if(|it| Some(it.standing().prefix) != standing.map(|it| it.prefix))
         {
+            raised.lower(&self.routes).await;
+        }
+        if let Some(raised) = self.raised.take_if(|it| !it.is_running()) {
+            tracing::error!("the tunnel's device is gone: raising the tunnel anew");
             raised.lower(&self.routes).await;
         }
         if let (Some(standing), None) = (standing, &self.raised) {
@@ -288,7 +300,7 @@ impl Agent {
         self.tap_sip();
         let wanted = Wanted {
             prefix: standing.map(|standing| standing.prefix),
-            routes: self.site.routes(now),
+            routes: self.raised.is_some() && self.site.routes(now),
             dns: self.centre.dns.clone(),
             mtu: self.settings.mtu,
         };
@@ -417,8 +429,8 @@ impl Login {
         LoginStatus {
             stage: self.stage,
             since: now.saturating_duration_since(self.since).as_secs(),
-            local: self.ends.map(|(local, _)| local),
-            remote: self.ends.map(|(_, remote)| remote),
+            local: self.local,
+            remote: self.remote,
             failure: self.failure.clone(),
             logins: self.logins,
         }
@@ -474,6 +486,9 @@ async fn changed(changes: &mut watch::Receiver<u64>) {
 pub(super) const REMEDY: &str = "raise net.ipv6.neigh.default.gc_thresh3 (and gc_thresh1 and 2) on a Linux box, use a bigger router, or split the phones over two VLANs with a router each";
 
 const FORWARDING: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
+/// Somewhere in the Internet, an anycast address that nobody has any more (RFC 7526): only the way there is asked for, nothing is sent.
+pub(super) const SOMEWHERE: SocketAddrV4 =
+    SocketAddrV4::new(Ipv4Addr::new(192, 88, 99, 1), crate::dtcp::PORT);
 const QUEUE: usize = 64;
 /// How often neighbours, interfaces and routes are looked at when nothing calls for it.
 const LOOK: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! A centre with a tunnel server, and sites.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -150,9 +150,8 @@ impl Wire {
 
     /// The next packet: its IPv4 header and what is inside.
     pub(crate) fn receive(&self) -> (Vec<u8>, Inner) {
-        let mut bytes = vec![0; 65_536];
-        let len = (&self.socket).read(&mut bytes).expect("a packet in time");
-        (bytes[..20].to_vec(), Inner::parse(&bytes[20..len]))
+        let bytes = read(&self.socket);
+        (bytes[..20].to_vec(), Inner::parse(&bytes[20..]))
     }
 
     /// The next packet of that protocol.
@@ -190,10 +189,20 @@ impl Raw {
     }
 
     pub(crate) fn receive(&self) -> Vec<u8> {
-        let mut payload = vec![0; 2000];
-        let len = (&self.socket).read(&mut payload).expect("something in time");
-        payload.truncate(len);
-        payload
+        read(&self.socket)
+    }
+}
+
+/// The next packet that a socket gets.
+fn read(mut socket: &Socket) -> Vec<u8> {
+    let mut bytes = vec![0; 65_536];
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(len) => return bytes[..len].to_vec(),
+            // A wait with a time limit does not go on by itself after the machine stood still.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("no packet in time: {error}"),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::super::client::{End, Event};
 use super::super::dial;
 use super::super::kernel::{Kernel, KernelError};
 use super::super::lan::router_address;
-use super::super::run::outgoing_address;
+use super::super::run::{SOMEWHERE, outgoing_address};
 use super::super::session::{News, Sessions};
 use super::super::settings::Settings;
 use super::super::status::{self, AskError, Failure, LanStatus, OtherRouter, Stage, Status};
@@ -181,8 +181,7 @@ async fn where_sip_is(sessions: &mut Sessions) -> Option<Ipv6Addr> {
 }
 
 async fn line(kernel: &Kernel, remote: Option<SocketAddrV4>) -> Option<LineSeen> {
-    let anywhere = SocketAddrV4::new(ANYWHERE, crate::dtcp::PORT);
-    let local = outgoing_address(remote.unwrap_or(anywhere))?;
+    let local = outgoing_address(remote.unwrap_or(SOMEWHERE))?;
     let route = kernel.ipv4_default_route().await.ok().flatten();
     let (gateway, index) = route.map_or((None, None), |(gateway, index)| (gateway, Some(index)));
     let interface =
@@ -265,8 +264,6 @@ async fn other_routers(name: &str, interface: u32) -> Vec<OtherRouter> {
     routers
 }
 
-/// Somewhere in the Internet, an anycast address that nobody has any more (RFC 7526): only the way there is asked for, nothing is sent.
-const ANYWHERE: Ipv4Addr = Ipv4Addr::new(192, 88, 99, 1);
 /// How long the broker's word about the centre is waited for.
 const CENTRE: Duration = Duration::from_secs(2);
 /// How long one try to log in may take: longer than each of its stages.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::MulticastGroup;
@@ -159,6 +160,18 @@ fn usable(message: &AddressMessage) -> Option<(Ipv6Addr, bool)> {
 /// Asks the agent how it is.
 pub(crate) fn status(settings: &Settings) -> Status {
     block_on(agent::status::ask(&settings.status_socket)).unwrap()
+}
+
+/// Asks the agent, again and again, until it is as it shall be.
+pub(crate) fn wait_for_status(settings: &Settings, is_right: impl Fn(&Status) -> bool) -> Status {
+    let started = Instant::now();
+    loop {
+        let seen = status(settings);
+        if is_right(&seen) {
+            return seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "the agent stays {seen:?}");
+    }
 }
 
 /// Runs `iad check` on the box.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::dorm::{Dorm, block_on, status, wait_for_address, wait_for_addresses};
+use super::dorm::{Dorm, block_on, status, wait_for_address, wait_for_addresses, wait_for_status};
 use crate::namespace::Namespace;
 use crate::need_root;
 use crate::world::{CENTRE, PATIENCE, ping, with_routes};
@@ -124,9 +124,7 @@ fn another_router_on_the_lan_is_noticed() {
         socket.connect(&own.into()).unwrap();
         *socket.local_addr().unwrap().as_socket_ipv6().unwrap().ip()
     });
-    // One question after the other: the advertisement is on its way through the kernel.
-    let seen = (0..1000).map(|_| status(&settings)).find(|seen| !seen.lans[0].others.is_empty());
-    let others = seen.expect("the router is noticed").lans[0].others.clone();
+    let others = wait_for_status(&settings, |seen| !seen.lans[0].others.is_empty()).lans[0].others.clone();
     assert_eq!(others.len(), 1);
     assert_eq!((others[0].address, others[0].routes), (rogue, true));
 }

@@ -8,26 +8,16 @@ use sip_core::flow::Flow;
 use sip_core::transaction::ServerId;
 use sip_core::wire::Message;
 
-use crate::call::{Call, State};
+use super::state::{Call, Setup, State};
 use crate::env::{CallKey, Env};
-use crate::identity::{InsideCaller, OutsideCaller, digits_of};
-use crate::leg::Leg;
+use crate::identity::{InsideCaller, OutsideCaller, Party, digits_of};
+use crate::leg::{Leg, Peering};
 use crate::media::Media;
 use crate::question::Side;
 use crate::record::Draft;
 use crate::sdp::Sdp;
 use crate::settings::Face;
-use crate::setup::Setup;
 use crate::trunks::{self, Candidate, Permit};
-
-/// The caller.
-#[derive(Debug)]
-pub(crate) enum Party {
-    /// A phone, through the proxy.
-    Inside(InsideCaller),
-    /// Somebody behind a trunk.
-    Outside(OutsideCaller),
-}
 
 /// An INVITE that is taken for processing.
 pub(crate) struct Incoming {
@@ -96,11 +86,11 @@ impl Call {
     ) -> Call {
         let id = format!("{}-{:016x}{:016x}", env.settings.node, env.ids.next_u64(), env.ids.next_u64());
         let call_id = incoming.request.call_id().unwrap_or_default().to_owned();
-        let caller = Leg::new(env, key, Side::Caller, face, incoming.flow, call_id);
-        let direction = match party {
-            Party::Inside(_) => Direction::Outbound,
-            Party::Outside(_) => Direction::Inbound,
+        let (direction, peering) = match party {
+            Party::Inside(_) => (Direction::Outbound, Peering::Inside),
+            Party::Outside(_) => (Direction::Inbound, Peering::Trunk),
         };
+        let caller = Leg::new(env, key, Side::Caller, peering, face, incoming.flow, call_id);
         let draft = Draft {
             id: id.clone(),
             node: env.settings.node.clone(),
@@ -117,21 +107,20 @@ impl Call {
             ending: None,
         };
         env.own_server(incoming.server, key);
-        let setup = Setup::new(incoming.server, incoming.request, incoming.offer, candidates);
+        let ends = vec![caller.end()];
+        let setup = Setup::new(incoming.server, incoming.request, incoming.offer, caller, candidates);
         Call {
             key,
             id: id.into(),
             state: State::Setup(Box::new(setup)),
-            ends: vec![caller.end()],
-            caller,
-            callee: None,
             media: Media::new(key),
             draft: Some(draft),
             party,
             number,
             permit: None,
-            exchange: None,
-            relayed: Vec::new(),
+            ending: Vec::new(),
+            ends,
+            armed: None,
         }
     }
 }
