@@ -99,7 +99,7 @@ pub enum Saved {
     Failed,
 }
 
-/// What came of questions, since the start. Of a question by both methods the first answer counts.
+/// What came of questions, since the start. After an answer to OPTIONS, the echo of the same question counts as neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// OPTIONS that were answered.

@@ -19,7 +19,7 @@ pub(crate) struct Target {
     pub(crate) answered_at: Option<Instant>,
     /// Whether it has ever answered, also before the watch started.
     seen: bool,
-    /// How it answered last.
+    /// How it is asked: by OPTIONS when it has ever answered them, because a phone whose kernel still answers echo may be dead to SIP.
     pub(crate) prefers: Option<Method>,
 }
 
@@ -115,7 +115,9 @@ impl Targets {
         target.failures = 0;
         target.mute_times = 0;
         target.answered_at = Some(now);
-        target.prefers = Some(method);
+        if target.prefers != Some(Method::Options) {
+            target.prefers = Some(method);
+        }
         let is_new = target.health != Health::Answering || !target.seen;
         if is_new {
             self.change(address, |target| (target.health, target.seen) = (Health::Answering, true));
@@ -197,11 +199,11 @@ impl Target {
         matches!(self.role, Role::Phone { .. })
     }
 
-    /// By which methods to ask: as it answered last, and by both in doubt. A router is no SIP element.
+    /// By which methods to ask: as it answers, and by both while that is in doubt. A router is no SIP element.
     pub(crate) fn methods(&self) -> (bool, bool) {
         match (self.role, self.health, self.prefers) {
             (Role::Iad, ..) => (false, true),
-            (_, Health::Answering, Some(Method::Options)) => (true, false),
+            (_, _, Some(Method::Options)) => (true, false),
             (_, Health::Answering, Some(Method::Echo)) => (false, true),
             _ => (true, true),
         }

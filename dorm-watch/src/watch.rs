@@ -55,7 +55,10 @@ struct Flight {
     who: Who,
     asked_at: Instant,
     options: bool,
+    /// Until it is answered.
     echo: bool,
+    /// Whether echo was answered, and OPTIONS not yet.
+    lives: bool,
 }
 
 impl Watch {
@@ -218,15 +221,27 @@ impl Watch {
     }
 
     fn take_answer(&mut self, now: Instant, ticket: Ticket, method: Method, source: IpAddr) {
-        let Some(flight) = self.flights.get(&ticket) else { return };
+        let Some(flight) = self.flights.get_mut(&ticket) else { return };
         let (id, address) = flight.who;
         if source.to_canonical() != IpAddr::V6(*address.ip()).to_canonical() {
             return;
         }
-        self.flights.remove(&ticket);
         match method {
-            Method::Options => self.counts.options_answered += 1,
-            Method::Echo => self.counts.echo_answered += 1,
+            Method::Options => {
+                self.counts.options_answered += 1;
+                self.flights.remove(&ticket);
+            }
+            Method::Echo => {
+                if !std::mem::take(&mut flight.echo) {
+                    return;
+                }
+                self.counts.echo_answered += 1;
+                flight.lives = true;
+                // Whether it speaks SIP, too, is told by an answer that takes longer.
+                if !flight.options {
+                    self.flights.remove(&ticket);
+                }
+            }
         }
         let news = self.with_site(now, id, |site, desk| site.answered(desk, address, method));
         if news == Some(true) {
@@ -241,12 +256,13 @@ impl Watch {
     fn expire(&mut self, now: Instant) {
         while let Some((_, ticket)) = self.deadlines.front().filter(|(at, _)| *at <= now).copied() {
             self.deadlines.pop_front();
-            let Some(Flight { who: (id, address), asked_at, options, echo }) = self.flights.remove(&ticket)
-            else {
-                continue;
-            };
+            let Some(flight) = self.flights.remove(&ticket) else { continue };
+            let Flight { who: (id, address), asked_at, options, echo, lives } = flight;
             self.counts.options_silent += u64::from(options);
             self.counts.echo_silent += u64::from(echo);
+            if lives {
+                continue;
+            }
             self.with_site(now, id, |site, desk| site.silent(desk, address, asked_at));
             self.changed.insert(id);
         }
@@ -263,7 +279,7 @@ impl Watch {
             let options = options || !echo;
             let ticket = Ticket(self.random.next_u64());
             self.bucket.take(u32::from(options) + u32::from(echo));
-            self.flights.insert(ticket, Flight { who: (id, address), asked_at: now, options, echo });
+            self.flights.insert(ticket, Flight { who: (id, address), asked_at: now, options, echo, lives: false });
             self.deadlines.push_back((now + self.settings.answer_within, ticket));
             self.out.push_back(Output::Probe(Probe { ticket, target: address, options, echo }));
         }

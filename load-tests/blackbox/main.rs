@@ -47,5 +47,6 @@ mod tunnel_accounts;
 mod two_nodes;
 mod unknown_number;
 mod update_before_answer;
+mod watching;
 mod wrong_password;
 mod wrong_site;

@@ -6,7 +6,9 @@
 
 mod broker_restart;
 mod call_through_the_tunnel;
+mod cut_line;
 mod eight_steps;
+mod neighbour_table;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::{ServiceSettings, WatchError, echo, options};
+use super::{ServiceSettings, WatchError, echo, metrics, options};
 use crate::io::{Method, Probe, Ticket};
 
 /// Open, and not yet part of a runtime.
@@ -86,12 +86,14 @@ impl Asker {
         if probe.options {
             let request = options::request(probe.ticket, target, self.own(now, target), &self.user_agent);
             if let Err(error) = self.sip.try_send_to(&request, target) {
+                metrics::count_unsent(Method::Options);
                 tracing::debug!(%target, %error, "an OPTIONS could not be sent");
             }
         }
         if let Some(echo) = self.echo.as_ref().filter(|_| probe.echo) {
             let destination = echo::destination(*probe.target.ip());
             if let Err(error) = echo.try_send_to(&echo::request(probe.ticket), destination) {
+                metrics::count_unsent(Method::Echo);
                 tracing::debug!(%target, %error, "an echo request could not be sent");
             }
         }

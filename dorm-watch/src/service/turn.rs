@@ -10,9 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use super::handle::{Acknowledged, Command};
-use super::metrics::Metrics;
 use super::sockets::{Asker, Sockets};
-use super::{Bell, ServiceSettings, World};
+use super::{Bell, ServiceSettings, World, metrics};
 use crate::gather::gather;
 use crate::io::{Entry, Input, Output, Saved};
 use crate::watch::Watch;
@@ -23,7 +22,6 @@ pub(super) struct Turn {
     world: World,
     asker: Asker,
     mask: Mask,
-    metrics: Metrics,
     wake: Option<Instant>,
     /// Not before this time is the next picture taken, and at the latest then.
     picture_from: Instant,
@@ -46,6 +44,7 @@ impl Turn {
         let clock = WallClock::new(now, unix_now());
         let mut watch = settings.watch;
         watch.echo = sockets.can_echo();
+        metrics::publish_echo(watch.echo);
         // The core has one save of an alarm under way at a time: the channel is as bounded as the alarms are.
         let (saved, outcomes) = mpsc::unbounded_channel();
         Ok(Turn {
@@ -53,7 +52,6 @@ impl Turn {
             world,
             asker: Asker::new(sockets)?,
             mask: settings.mask,
-            metrics: Metrics,
             wake: None,
             picture_from: now,
             picture_until: now,
@@ -99,7 +97,7 @@ impl Turn {
         self.rung = false;
         let picture = gather(&self.world.directory, &self.world.locations, unix_now());
         self.give(Input::Picture(picture));
-        self.metrics.publish(&self.watch);
+        metrics::publish(&self.watch);
         let end = Instant::now();
         self.picture_from = end + ((end - begin) * COST).max(SOONEST);
         self.picture_until = self.picture_from.max(end + LATEST);
@@ -157,7 +155,7 @@ impl Turn {
             }
         }
         self.give(Input::Saved { entry, outcome });
-        self.metrics.publish(&self.watch);
+        metrics::publish(&self.watch);
     }
 
     fn forget(&self, id: AlarmId) {

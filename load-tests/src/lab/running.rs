@@ -275,7 +275,7 @@ impl Lab {
     fn start_nodes(&mut self, setup: &Setup) -> Result<(), LabError> {
         let folder = self.folder.make("centre")?;
         let sections = format!(
-            "roles = [\"registrar-proxy\", \"translator\", \"tunnel-broker\"]\n\
+            "roles = [\"registrar-proxy\", \"translator\", \"tunnel-broker\", \"watch\"]\n\
              [registrar_proxy]\nlisten = [\"udp:[{CENTRE}]:5060\", \"tcp:[{CENTRE}]:5060\"]\n\
              [translator]\nlisten_ipv6 = [\"udp:[{CENTRE}]:5070\"]\n\
              listen_ipv4 = [\"udp:{TRUNK_SIDE}:{TRANSLATOR_PORT}\"]\n\
