@@ -1,13 +1,18 @@
 //! Findings that last become alarms, and alarms whose finding is gone are cleared; each is written, and history is bounded.
+//!
+//! Nothing here looks at every alarm for one input: what is due, and what is to be written, is kept in order of time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use schema::{Alarm, AlarmId, AlarmKind};
+use schema::{Alarm, AlarmId, AlarmKind, SiteId};
 
 use crate::findings::{Family, Finding, Scope};
 use crate::io::{Entry, Output, Saved};
 use crate::picture::ClearedAlarm;
+use row::Row;
 
 /// A fault that one alarm stands for, whatever its kind is called so far.
 type Matter = (Scope, Family, String);
@@ -16,7 +21,13 @@ type Matter = (Scope, Family, String);
 #[derive(Debug)]
 pub(crate) struct Ledger {
     matters: BTreeMap<Matter, Stage>,
+    /// When the stages move on by themselves.
+    due: BTreeSet<(Instant, Matter)>,
     rows: BTreeMap<Entry, Row>,
+    /// The rows that have a number.
+    numbered: HashMap<AlarmId, Entry>,
+    /// When rows are to be written.
+    writes: BTreeSet<(Instant, Entry)>,
     /// Alarms that we cleared and that an older picture may still show open.
     past: BTreeSet<AlarmId>,
     last_entry: u64,
@@ -24,31 +35,26 @@ pub(crate) struct Ledger {
     outputs: Vec<Output>,
 }
 
+/// Where a matter stands. `times` is how often it was an alarm lately: the oftener, the longer it must be gone before it is cleared, so
+/// that what comes and goes is one alarm and not a hundred.
 #[derive(Debug)]
 enum Stage {
-    /// Found, and not long enough to be an alarm.
-    Pending { finding: Finding, due: Instant },
+    /// Found, and not long enough to be an alarm. `paused` is since when it cannot be told.
+    Pending { finding: Finding, due: Instant, paused: Option<Instant>, times: u32 },
     /// An alarm. `clears_at` is set while it is not found.
-    Open { entry: Entry, clears_at: Option<Instant> },
-}
-
-#[derive(Debug)]
-struct Row {
-    alarm: Alarm,
-    /// Whether what is written is older.
-    dirty: bool,
-    in_flight: bool,
-    /// Not before this time: after a failure, and so that a text that changes often is not written often.
-    not_before: Option<Instant>,
-    /// What it should say when it may be written.
-    latest: Option<Finding>,
+    Open { entry: Entry, clears_at: Option<Instant>, times: u32 },
+    /// Cleared lately.
+    Resting { until: Instant, times: u32 },
 }
 
 impl Ledger {
     pub(crate) fn new(grace: Duration) -> Ledger {
         Ledger {
             matters: BTreeMap::new(),
+            due: BTreeSet::new(),
             rows: BTreeMap::new(),
+            numbered: HashMap::new(),
+            writes: BTreeSet::new(),
             past: BTreeSet::new(),
             last_entry: 0,
             grace,
@@ -57,14 +63,7 @@ impl Ledger {
     }
 
     /// Takes everything that is found in a scope. What is not found any more is gone, unless its family cannot be told at the moment.
-    pub(crate) fn report(
-        &mut self,
-        now: Instant,
-        now_ms: i64,
-        scope: Scope,
-        findings: Vec<Finding>,
-        frozen: &[Family],
-    ) {
+    pub(crate) fn report(&mut self, now: Instant, scope: Scope, findings: Vec<Finding>, frozen: &[Family]) {
         let mut found = BTreeSet::new();
         for finding in findings {
             let matter = (scope, Family::of(finding.kind), finding.subject.clone());
@@ -72,44 +71,34 @@ impl Ledger {
             self.found(now, matter, finding);
         }
         let first = (scope, Family::Way, String::new());
-        let of_scope = self.matters.range_mut(first..).take_while(|(matter, _)| matter.0 == scope);
-        let mut dropped = Vec::new();
-        for (matter, stage) in of_scope.filter(|(matter, _)| !found.contains(*matter)) {
-            let frozen = frozen.contains(&matter.1);
-            match stage {
-                Stage::Pending { .. } if frozen => {}
-                Stage::Pending { .. } => dropped.push(matter.clone()),
-                Stage::Open { clears_at, .. } if frozen => *clears_at = None,
-                Stage::Open { clears_at, .. } => {
-                    clears_at.get_or_insert(now + self.grace);
-                }
-            }
+        let of_scope = self.matters.range(first..).take_while(|(matter, _)| matter.0 == scope);
+        let gone = of_scope.filter(|(matter, stage)| stage.is_told() && !found.contains(*matter));
+        let gone: Vec<Matter> = gone.map(|(matter, _)| matter.clone()).collect();
+        for matter in gone {
+            let is_frozen = frozen.contains(&matter.1);
+            self.not_found(now, matter, is_frozen);
         }
-        dropped.iter().for_each(|matter| drop(self.matters.remove(matter)));
-        self.tick(now, now_ms);
     }
 
     /// A site is gone: so is what was wrong with it.
-    pub(crate) fn drop_sites(&mut self, now: Instant, now_ms: i64, there: impl Fn(schema::SiteId) -> bool) {
-        let gone = |scope: &Scope| matches!(scope, Scope::Site(site) if !there(*site));
-        self.matters.retain(|(scope, ..), stage| matches!(stage, Stage::Open { .. }) || !gone(scope));
-        for ((scope, ..), stage) in &mut self.matters {
-            if let Stage::Open { clears_at, .. } = stage
-                && gone(scope)
-            {
-                *clears_at = Some(now);
+    pub(crate) fn drop_sites(&mut self, now: Instant, now_ms: i64, there: impl Fn(SiteId) -> bool) {
+        let gone = |matter: &&Matter| matches!(matter.0, Scope::Site(site) if !there(site));
+        let gone: Vec<Matter> = self.matters.keys().filter(gone).cloned().collect();
+        for matter in gone {
+            if let Some(Stage::Open { entry, .. }) = self.take(&matter) {
+                self.clear(now, entry, now_ms);
             }
         }
-        self.tick(now, now_ms);
     }
 
     /// Takes the alarms that the store holds open: those of an earlier run, those that somebody else raised, and acknowledgements.
     /// Gives those that are new to us.
     pub(crate) fn adopt(&mut self, now: Instant, open: Vec<Alarm>) -> Vec<Alarm> {
         let mut new = Vec::new();
+        let shown: BTreeSet<AlarmId> = open.iter().map(|alarm| alarm.id).collect();
+        self.past.retain(|id| shown.contains(id));
         for alarm in open {
-            let matter = (Scope::of_alarm(&alarm), Family::of(alarm.kind), alarm.subject.clone());
-            if let Some(row) = self.rows.values_mut().find(|row| row.alarm.id == alarm.id) {
+            if let Some(row) = self.numbered.get(&alarm.id).and_then(|entry| self.rows.get_mut(entry)) {
                 if alarm.acked_at > row.alarm.acked_at && !row.in_flight {
                     row.alarm.acked_at = alarm.acked_at;
                     row.alarm.acked_by = alarm.acked_by;
@@ -120,30 +109,35 @@ impl Ledger {
             if self.past.contains(&alarm.id) {
                 continue;
             }
-            match self.matters.get(&matter) {
+            let matter = (Scope::of_alarm(&alarm), Family::of(alarm.kind), alarm.subject.clone());
+            let (found, times) = match self.matters.get(&matter) {
                 // It may be the one that we are writing, or two watches write at once: the next picture tells.
-                Some(Stage::Open { entry, .. })
-                    if self.rows.get(entry).is_some_and(|row| row.alarm.id == AlarmId::NEW) => {}
+                Some(Stage::Open { entry, .. }) if self.rows.get(entry).is_some_and(Row::is_new) => continue,
                 // A second one for the same matter: one stays.
                 Some(Stage::Open { .. }) => {
-                    let entry = self.add(Row::stored(alarm));
-                    self.clear(entry, 0);
+                    let entry = self.add(now, Row::stored(alarm));
+                    self.clear(now, entry, 0);
+                    continue;
                 }
-                Some(Stage::Pending { .. }) | None => {
-                    new.push(alarm.clone());
-                    let entry = self.add(Row::stored(alarm));
-                    self.matters.insert(matter, Stage::Open { entry, clears_at: Some(now + self.grace) });
-                }
-            }
+                Some(Stage::Pending { times, .. }) => (true, *times),
+                Some(Stage::Resting { times, .. }) => (false, *times),
+                None => (false, 0),
+            };
+            new.push(alarm.clone());
+            let entry = self.add(now, Row::stored(alarm));
+            let clears_at = (!found).then_some(now + self.grace);
+            self.put(matter, Stage::Open { entry, clears_at, times });
         }
         new
     }
 
     /// The alarms of long ago that are too many or too old.
     pub(crate) fn forget(&mut self, mut cleared: Vec<ClearedAlarm>, oldest: i64, most: usize) {
-        self.past.retain(|id| !cleared.iter().any(|alarm| alarm.id == *id));
-        cleared.sort_unstable_by_key(|alarm| (alarm.cleared_at, alarm.id));
         let too_many = cleared.len().saturating_sub(most);
+        if too_many == 0 && cleared.iter().all(|alarm| alarm.cleared_at >= oldest) {
+            return;
+        }
+        cleared.sort_unstable_by_key(|alarm| (alarm.cleared_at, alarm.id));
         let gone = cleared
             .iter()
             .enumerate()
@@ -152,13 +146,22 @@ impl Ledger {
     }
 
     /// An operator takes note.
-    pub(crate) fn acknowledge(&mut self, now_ms: i64, alarm: AlarmId, by: String, comment: Option<String>) {
-        if let Some(row) = self.rows.values_mut().find(|row| row.alarm.id == alarm && row.alarm.is_active()) {
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Instant,
+        now_ms: i64,
+        alarm: AlarmId,
+        by: String,
+        comment: Option<String>,
+    ) {
+        let Some(entry) = self.numbered.get(&alarm).copied() else { return };
+        if let Some(row) = self.rows.get_mut(&entry).filter(|row| row.alarm.is_active()) {
             row.alarm.acked_at = Some(now_ms);
             row.alarm.acked_by = Some(by);
             row.alarm.comment = comment;
             row.dirty = true;
             row.not_before = None;
+            self.plan(now, entry);
         }
     }
 
@@ -169,9 +172,11 @@ impl Ledger {
         match outcome {
             Saved::Stored(id) => {
                 row.alarm.id = id;
-                if !row.alarm.is_active() && !row.dirty {
+                let is_over = !row.alarm.is_active() && !row.dirty;
+                self.numbered.insert(id, entry);
+                if is_over {
                     self.past.insert(id);
-                    self.rows.remove(&entry);
+                    return self.remove(entry);
                 }
             }
             Saved::Failed => {
@@ -179,55 +184,56 @@ impl Ledger {
                 row.not_before = Some(now + RETRY);
             }
             Saved::Taken => {
-                self.rows.remove(&entry);
+                self.remove(entry);
                 // Whoever has it open keeps it; it comes with the next picture.
-                self.matters
-                    .retain(|_, stage| !matches!(stage, Stage::Open { entry: own, .. } if *own == entry));
+                let is_this =
+                    |stage: &Stage| matches!(stage, Stage::Open { entry: own, .. } if *own == entry);
+                let matter = self.matters.iter().find(|(_, stage)| is_this(stage));
+                if let Some(matter) = matter.map(|(matter, _)| matter.clone()) {
+                    self.take(&matter);
+                }
+                return;
             }
         }
+        self.plan(now, entry);
     }
 
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: Instant, now_ms: i64) {
-        let mut due = Vec::new();
-        for (matter, stage) in &self.matters {
-            match stage {
-                Stage::Pending { due: at, .. } if *at <= now => due.push(matter.clone()),
-                Stage::Open { clears_at: Some(at), .. } if *at <= now => due.push(matter.clone()),
-                _ => {}
-            }
-        }
-        for matter in due {
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, matter)) = self.due.pop_first() else { break };
             match self.matters.remove(&matter) {
-                Some(Stage::Pending { finding, .. }) if self.matters.len() < MAX_OPEN => {
-                    let entry = self.add(Row::raised(finding, now_ms));
-                    self.matters.insert(matter, Stage::Open { entry, clears_at: None });
+                Some(Stage::Pending { finding, times, .. }) if self.rows.len() < MAX_OPEN => {
+                    let entry = self.add(now, Row::raised(finding, now_ms));
+                    self.put(matter, Stage::Open { entry, clears_at: None, times });
                 }
-                Some(Stage::Open { entry, .. }) => self.clear(entry, now_ms),
-                _ => {}
+                Some(Stage::Open { entry, times, .. }) => {
+                    self.clear(now, entry, now_ms);
+                    self.rest(now, matter, times + 1);
+                }
+                Some(Stage::Pending { .. } | Stage::Resting { .. }) | None => {}
             }
         }
-        for (entry, row) in &mut self.rows {
-            let may = row.not_before.is_none_or(|at| at <= now);
-            if may && let Some(latest) = row.latest.take() {
+        while self.writes.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, entry)) = self.writes.pop_first() else { break };
+            let Some(row) = self.rows.get_mut(&entry) else { continue };
+            row.planned = None;
+            if let Some(latest) = row.latest.take() {
                 row.tell(latest);
             }
-            if row.dirty && !row.in_flight && may {
+            if row.dirty {
                 (row.dirty, row.in_flight) = (false, true);
                 row.not_before = Some(now + UPDATE);
-                self.outputs.push(Output::Save { entry: *entry, alarm: Box::new(row.alarm.clone()) });
+                self.outputs.push(Output::Save { entry, alarm: Box::new(row.alarm.clone()) });
             }
         }
     }
 
     /// When something is due next.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let stages = self.matters.values().filter_map(|stage| match stage {
-            Stage::Pending { due, .. } => Some(*due),
-            Stage::Open { clears_at, .. } => *clears_at,
-        });
-        let waiting = self.rows.values().filter(|row| !row.in_flight && (row.dirty || row.latest.is_some()));
-        stages.chain(waiting.filter_map(|row| row.not_before)).min()
+        let due = self.due.first().map(|(at, _)| *at);
+        let write = self.writes.first().map(|(at, _)| *at);
+        [due, write].into_iter().flatten().min()
     }
 
     pub(crate) fn take_outputs(&mut self) -> Vec<Output> {
@@ -239,81 +245,162 @@ impl Ledger {
         self.rows.values().map(|row| &row.alarm).filter(|alarm| alarm.is_active())
     }
 
+    /// Whether an alarm is open.
+    pub(crate) fn has_open(&self, alarm: AlarmId) -> bool {
+        let row = self.numbered.get(&alarm).and_then(|entry| self.rows.get(entry));
+        row.is_some_and(|row| row.alarm.is_active())
+    }
+
     fn found(&mut self, now: Instant, matter: Matter, finding: Finding) {
         match self.matters.get_mut(&matter) {
-            None => {
-                let due = now + raise_after(finding.kind, self.grace);
-                self.matters.insert(matter, Stage::Pending { finding, due });
+            None => self.begin(now, matter, finding, 0),
+            Some(Stage::Resting { times, .. }) => {
+                let times = *times;
+                self.begin(now, matter, finding, times);
             }
-            Some(Stage::Pending { finding: old, due }) => {
-                if old.kind != finding.kind {
-                    // The better name may need less patience, never more.
-                    *due = (*due).min(now + raise_after(finding.kind, self.grace));
+            Some(Stage::Pending { finding: old, due, paused, times }) => {
+                let times = *times;
+                let anew = now + raise_after(finding.kind, self.grace);
+                let at = match *paused {
+                    // A better name may need less patience, never more.
+                    None if old.kind != finding.kind => anew.min(*due),
+                    None => *due,
+                    // What could not be told does not count, and is forgotten before long.
+                    Some(since) if now > since + self.grace => anew,
+                    Some(since) => *due + now.saturating_duration_since(since),
+                };
+                if at == *due && paused.is_none() {
+                    *old = finding;
+                } else {
+                    self.put(matter, Stage::Pending { finding, due: at, paused: None, times });
                 }
-                *old = finding;
             }
-            Some(Stage::Open { entry, clears_at }) => {
-                *clears_at = None;
-                let Some(row) = self.rows.get_mut(entry) else { return };
+            Some(Stage::Open { entry, clears_at, .. }) => {
+                let entry = *entry;
+                if let Some(at) = clears_at.take() {
+                    self.due.remove(&(at, matter));
+                }
+                let Some(row) = self.rows.get_mut(&entry) else { return };
                 if row.alarm.kind != finding.kind {
+                    row.latest = None;
                     row.tell(finding);
                     row.not_before = None;
                 } else {
                     row.latest = (!row.says(&finding)).then_some(finding);
                 }
+                self.plan(now, entry);
             }
         }
     }
 
-    fn add(&mut self, row: Row) -> Entry {
+    fn begin(&mut self, now: Instant, matter: Matter, finding: Finding, times: u32) {
+        let due = now + raise_after(finding.kind, self.grace);
+        self.put(matter, Stage::Pending { finding, due, paused: None, times });
+    }
+
+    fn not_found(&mut self, now: Instant, matter: Matter, is_frozen: bool) {
+        match self.matters.get_mut(&matter) {
+            Some(Stage::Pending { due, paused, .. }) if is_frozen => {
+                paused.get_or_insert(now);
+                self.due.remove(&(*due, matter));
+            }
+            Some(Stage::Pending { times, .. }) => {
+                let times = *times;
+                self.take(&matter);
+                self.rest(now, matter, times);
+            }
+            Some(Stage::Open { clears_at, .. }) if is_frozen => {
+                if let Some(at) = clears_at.take() {
+                    self.due.remove(&(at, matter));
+                }
+            }
+            Some(Stage::Open { clears_at: clears_at @ None, times, .. }) => {
+                let at = now + self.grace * 2_u32.pow((*times).min(MOST_DAMPED));
+                *clears_at = Some(at);
+                self.due.insert((at, matter));
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers for a while that it was an alarm.
+    fn rest(&mut self, now: Instant, matter: Matter, times: u32) {
+        if times > 0 && self.matters.len() < MAX_OPEN {
+            self.put(matter, Stage::Resting { until: now + self.grace * RESTS, times });
+        }
+    }
+
+    fn put(&mut self, matter: Matter, stage: Stage) {
+        self.take(&matter);
+        if let Some(at) = stage.moves_on_at() {
+            self.due.insert((at, matter.clone()));
+        }
+        self.matters.insert(matter, stage);
+    }
+
+    fn take(&mut self, matter: &Matter) -> Option<Stage> {
+        let (matter, stage) = self.matters.remove_entry(matter)?;
+        if let Some(at) = stage.moves_on_at() {
+            self.due.remove(&(at, matter));
+        }
+        Some(stage)
+    }
+
+    fn add(&mut self, now: Instant, row: Row) -> Entry {
         self.last_entry += 1;
         let entry = Entry(self.last_entry);
+        if !row.is_new() {
+            self.numbered.insert(row.alarm.id, entry);
+        }
         self.rows.insert(entry, row);
+        self.plan(now, entry);
         entry
     }
 
-    fn clear(&mut self, entry: Entry, now_ms: i64) {
-        if let Some(row) = self.rows.get_mut(&entry) {
-            row.alarm.cleared_at = Some(now_ms.max(row.alarm.raised_at));
-            row.latest = None;
-            row.dirty = true;
-            row.not_before = None;
+    fn remove(&mut self, entry: Entry) {
+        if let Some(row) = self.rows.remove(&entry) {
+            self.numbered.remove(&row.alarm.id);
+            if let Some(at) = row.planned {
+                self.writes.remove(&(at, entry));
+            }
         }
+    }
+
+    /// Plans the writing of a row, when there is something to write.
+    fn plan(&mut self, now: Instant, entry: Entry) {
+        let Some(row) = self.rows.get_mut(&entry) else { return };
+        let planned = row.waits().then(|| row.not_before.map_or(now, |at| at.max(now)));
+        if row.planned == planned {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut row.planned, planned) {
+            self.writes.remove(&(old, entry));
+        }
+        self.writes.extend(planned.map(|at| (at, entry)));
+    }
+
+    fn clear(&mut self, now: Instant, entry: Entry, now_ms: i64) {
+        let Some(row) = self.rows.get_mut(&entry) else { return };
+        row.alarm.cleared_at = Some(now_ms.max(row.alarm.raised_at));
+        row.latest = None;
+        row.dirty = true;
+        row.not_before = None;
+        self.plan(now, entry);
     }
 }
 
-impl Row {
-    fn raised(finding: Finding, now_ms: i64) -> Row {
-        let Finding { kind, site, subject, cause, remedy, details } = finding;
-        let alarm = Alarm {
-            site: Some(site),
-            details,
-            ..Alarm::new(kind, &subject, &shortened(&cause), &shortened(&remedy), now_ms)
-        };
-        Row { alarm, dirty: true, in_flight: false, not_before: None, latest: None }
-    }
-
-    fn stored(alarm: Alarm) -> Row {
-        Row { alarm, dirty: false, in_flight: false, not_before: None, latest: None }
-    }
-
-    fn says(&self, finding: &Finding) -> bool {
-        self.alarm.kind == finding.kind
-            && self.alarm.cause == shortened(&finding.cause)
-            && self.alarm.details == finding.details
-    }
-
-    /// Says it as it looks now.
-    fn tell(&mut self, finding: Finding) {
-        if finding.kind == AlarmKind::NeighbourTableFull && self.alarm.kind != finding.kind {
-            // Whoever took note of missing phones does not know yet why they are missing.
-            (self.alarm.acked_at, self.alarm.acked_by, self.alarm.comment) = (None, None, None);
+impl Stage {
+    fn moves_on_at(&self) -> Option<Instant> {
+        match self {
+            Stage::Pending { due, paused, .. } => paused.is_none().then_some(*due),
+            Stage::Open { clears_at, .. } => *clears_at,
+            Stage::Resting { until, .. } => Some(*until),
         }
-        self.alarm.kind = finding.kind;
-        self.alarm.cause = shortened(&finding.cause);
-        self.alarm.remedy = shortened(&finding.remedy);
-        self.alarm.details = finding.details;
-        self.dirty = true;
+    }
+
+    /// Whether it stands for something that was found and not yet gone.
+    fn is_told(&self) -> bool {
+        !matches!(self, Stage::Resting { .. })
     }
 }
 
@@ -331,28 +418,18 @@ fn raise_after(kind: AlarmKind, grace: Duration) -> Duration {
     }
 }
 
-/// What an alarm's text may hold.
-fn shortened(text: &str) -> String {
-    if text.len() <= MAX_TEXT {
-        return text.to_owned();
-    }
-    let mut end = MAX_TEXT;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", text.get(..end).unwrap_or_default())
-}
-
 /// How soon a save that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How long the text of an alarm that changes stays at least.
 const UPDATE: Duration = Duration::from_secs(60);
-/// Alarms that may be open at a time.
+/// How long it is remembered that a matter was an alarm, in graces: an hour when the grace is 30 s.
+const RESTS: u32 = 120;
+/// A matter that comes and goes must be gone for two graces, four, eight and so on to this power of two before it is cleared.
+const MOST_DAMPED: u32 = 5;
+/// Alarms that may be open, or wait to be written, at a time.
 const MAX_OPEN: usize = 10_000;
 /// Alarms of the past that are removed at a time.
 const FORGOTTEN_AT_ONCE: usize = 100;
-/// Bytes of a text; the store takes 1,024.
-const MAX_TEXT: usize = 1_000;
 
 #[cfg(test)]
 mod tests;

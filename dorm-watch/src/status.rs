@@ -8,7 +8,7 @@ use schema::{Alarm, AlarmId, AlarmKind, SiteId};
 use serde::Serialize;
 
 use crate::site::{Site, SiteState};
-use crate::target::{Health, Role};
+use crate::target::{Health, Target};
 
 /// How a site is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,11 +132,11 @@ impl SiteStatus {
                 }
             }),
             iad: picture.iad.map(|address| {
-                let target = site.targets().find(|target| target.role == Role::Iad);
+                let target = site.iad_target();
                 let at = target.and_then(|target| target.answered_at);
                 IadStatus {
                     address,
-                    state: match target.map(|target| target.health) {
+                    state: match target.map(Target::health) {
                         None => "not_asked",
                         Some(Health::Unknown) => "unknown",
                         Some(Health::Answering | Health::Suspected) => "answering",
@@ -149,7 +149,7 @@ impl SiteStatus {
                 known: census.known,
                 registered: census.registered,
                 answering: reachable.then_some(census.answering),
-                mute: census.mute,
+                mute: census.mute.clone(),
                 never_seen: census.never_seen,
                 waiting: census.waiting,
             },

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 
 use schema::{LineId, SiteId};
 
-use crate::picture::{LeasePicture, PhonePicture, SitePicture, TunnelPicture};
+use crate::picture::{LeasePicture, LinePicture, PhonePicture, Place, SitePicture, TunnelPicture};
 
 /// A site with a live tunnel and `phones` registered phones, in `2001:db8:<id>::/48`.
 pub(crate) fn site(id: SiteId, code: &str, phones: u16) -> SitePicture {
@@ -44,4 +44,18 @@ pub(crate) fn phone_of(site: SiteId, phone: u16) -> PhonePicture {
 pub(crate) fn address(site: SiteId, host: u16) -> Ipv6Addr {
     let site = u16::try_from(site.0).unwrap_or_default();
     Ipv6Addr::new(0x2001, 0xdb8, site, 0, 0, 0, 0, host)
+}
+
+/// A line without devices that is registered from an address.
+pub(crate) fn line(id: i64, from: SocketAddrV6) -> LinePicture {
+    LinePicture {
+        id: LineId(id),
+        user: format!("line{id}"),
+        extension: (100 + id).to_string(),
+        anywhere: false,
+        devices: Vec::new(),
+        bindings: vec![Place { address: from, time: i64::MAX }],
+        sighting: None,
+        mismatch: None,
+    }
 }

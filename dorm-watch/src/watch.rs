@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use schema::{Alarm, AlarmId, SiteId};
+use schema::{Alarm, AlarmId, AlarmKind, SiteId};
 use sip_core::clock::WallClock;
 
-use crate::findings::accounts::Accounts;
+use crate::findings::accounts::{self, Accounts};
 use crate::findings::places::Places;
-use crate::findings::{Scope, health};
+use crate::findings::{Family, Scope, health};
 use crate::io::{Counts, Input, Method, Output, Probe, Ticket};
 use crate::ledger::Ledger;
 use crate::picture::{Picture, SitePicture};
@@ -41,7 +41,10 @@ pub struct Watch {
     ledger: Ledger,
     /// Sites to judge again.
     changed: BTreeSet<SiteId>,
-    places_changed: bool,
+    /// When the places are judged again: soon after something changed, and not for each answer.
+    places_at: Option<Instant>,
+    places_rest_until: Option<Instant>,
+    started: Option<Instant>,
     counts: Counts,
     wake: Option<Instant>,
     out: VecDeque<Output>,
@@ -75,7 +78,9 @@ impl Watch {
             places: Places::default(),
             accounts: Accounts::default(),
             changed: BTreeSet::new(),
-            places_changed: false,
+            places_at: None,
+            places_rest_until: None,
+            started: None,
             counts: Counts::default(),
             wake: None,
             out: VecDeque::new(),
@@ -90,7 +95,9 @@ impl Watch {
             Input::Picture(picture) => self.take_picture(now, now_ms, picture),
             Input::Answer { ticket, method, source } => self.take_answer(now, ticket, method, source),
             Input::Saved { entry, outcome } => self.ledger.saved(now, entry, outcome),
-            Input::Acknowledge { alarm, by, comment } => self.ledger.acknowledge(now_ms, alarm, by, comment),
+            Input::Acknowledge { alarm, by, comment } => {
+                self.ledger.acknowledge(now, now_ms, alarm, by, comment)
+            }
         }
         self.expire(now);
         self.ask(now);
@@ -108,14 +115,15 @@ impl Watch {
     /// How each site is, by code.
     pub fn status(&self, now: Instant) -> Vec<SiteStatus> {
         let now_ms = self.clock.unix_ms(now);
-        let mut all: Vec<SiteStatus> = self
-            .sites
-            .iter()
-            .map(|(id, site)| {
-                let open = self.open_alarms().filter(|alarm| alarm.site == Some(*id));
-                SiteStatus::of(site, self.since.get(id).copied().unwrap_or(now_ms), now, now_ms, open)
-            })
-            .collect();
+        let mut open: BTreeMap<SiteId, Vec<&Alarm>> = BTreeMap::new();
+        for alarm in self.open_alarms() {
+            open.entry(alarm.site.unwrap_or(SiteId::NEW)).or_default().push(alarm);
+        }
+        let status = |(id, site): (&SiteId, &Site)| {
+            let open = open.get(id).into_iter().flatten().copied();
+            SiteStatus::of(site, self.since.get(id).copied().unwrap_or(now_ms), now, now_ms, open)
+        };
+        let mut all: Vec<SiteStatus> = self.sites.iter().map(status).collect();
         all.sort_by(|one, other| one.code.cmp(&other.code));
         all
     }
@@ -132,7 +140,7 @@ impl Watch {
 
     /// Whether an alarm is open and ours to change.
     pub fn has_open(&self, alarm: AlarmId) -> bool {
-        self.open_alarms().any(|open| open.id == alarm)
+        self.ledger.has_open(alarm)
     }
 
     /// What was asked and what came of it.
@@ -142,12 +150,13 @@ impl Watch {
 
     fn take_picture(&mut self, now: Instant, now_ms: i64, picture: Picture) {
         let Picture { sites, open, cleared } = picture;
+        let by_id: HashMap<SiteId, &SitePicture> = sites.iter().map(|site| (site.id, site)).collect();
         for alarm in self.ledger.adopt(now, open) {
-            self.remember(&alarm, &sites);
+            self.remember(&alarm, &by_id);
         }
         let oldest = now_ms - i64::try_from(self.settings.history.as_millis()).unwrap_or(i64::MAX);
         self.ledger.forget(cleared, oldest, self.settings.max_history);
-        let suspicious = self.places.update(now_ms, sites.iter());
+        let suspicious = self.places.update(now_ms, &sites);
         let first_within = self.first_within(&sites);
         self.leave_sites(now, now_ms, &sites);
         for picture in sites {
@@ -162,26 +171,32 @@ impl Watch {
                 first_within,
             };
             // A report becomes old without a change.
-            if site.update(desk, picture, &places) || site.has_report() {
+            if site.update(desk, picture, places) || site.has_report() {
                 self.changed.insert(id);
             }
         }
         for (id, address) in suspicious {
             self.with_site(now, id, |site, desk| site.ask_soon(desk, address));
         }
-        self.places_changed = true;
+        self.places_at = Some(now);
         let found = self.accounts.update(now_ms, self.sites.values().map(Site::picture));
-        self.ledger.report(now, now_ms, Scope::Accounts, found, &[]);
+        // Who took over from whom is known only since we started.
+        let frozen = [Family::of(AlarmKind::AccountFlapping)];
+        let is_young = now < self.started(now) + accounts::KNOWS_AFTER;
+        self.ledger.report(now, Scope::Accounts, found, if is_young { &frozen } else { &[] });
     }
 
     /// Alarms that were open before we started tell what lived then.
-    fn remember(&mut self, alarm: &Alarm, sites: &[SitePicture]) {
-        let Some(picture) = sites.iter().find(|site| Some(site.id) == alarm.site) else { return };
-        if let Scope::Site(id) = Scope::of_alarm(alarm) {
-            let mute = alarm.details.get("mute").and_then(|names| names.as_array()).into_iter().flatten();
-            let names = mute.filter_map(|name| name.as_str()).map(str::to_owned);
-            self.sites.entry(id).or_insert_with(|| Site::new(picture)).remember(names);
+    fn remember(&mut self, alarm: &Alarm, sites: &HashMap<SiteId, &SitePicture>) {
+        if let Scope::Site(id) = Scope::of_alarm(alarm)
+            && let Some(picture) = sites.get(&id)
+        {
+            self.sites.entry(id).or_insert_with(|| Site::new(picture)).remember(alarm);
         }
+    }
+
+    fn started(&mut self, now: Instant) -> Instant {
+        *self.started.get_or_insert(now)
     }
 
     /// Over what time so many newcomers are asked for the first time: with a quarter of the packets that there are.
@@ -232,7 +247,9 @@ impl Watch {
         if news == Some(true) {
             self.changed.insert(id);
         }
-        self.places_changed |= self.places.cares_for(address);
+        if self.places.cares_for(address) {
+            self.places_at.get_or_insert(now);
+        }
     }
 
     /// Questions whose time is over.
@@ -270,7 +287,9 @@ impl Watch {
     }
 
     fn judge(&mut self, now: Instant, now_ms: i64) {
-        if std::mem::take(&mut self.places_changed) {
+        let rested = self.places_rest_until.is_none_or(|at| at <= now);
+        if rested && self.places_at.take().is_some() {
+            self.places_rest_until = Some(now + PLACES_REST);
             self.judge_places(now, now_ms);
         }
         for id in std::mem::take(&mut self.changed) {
@@ -279,7 +298,7 @@ impl Watch {
                 self.since.insert(id, now_ms);
             }
             let (findings, frozen) = health::findings(site, now_ms);
-            self.ledger.report(now, now_ms, Scope::Site(id), findings, &frozen);
+            self.ledger.report(now, Scope::Site(id), findings, &frozen);
         }
     }
 
@@ -296,14 +315,18 @@ impl Watch {
                 self.changed.insert(*id);
             }
         }
-        self.ledger.report(now, now_ms, Scope::Places, found.findings, &[]);
+        // Whether a MAC lives at several places is known when all of them were asked.
+        let frozen = [Family::of(AlarmKind::DuplicateMac)];
+        let is_young = now < self.started(now) + self.settings.grace * 2;
+        self.ledger.report(now, Scope::Places, found.findings, if is_young { &frozen } else { &[] });
     }
 
     fn set_wake(&mut self, now: Instant) {
         // What is due and was not asked waits for packets.
         let asking = self.schedule.next().map(|at| at.max(now + self.bucket.wait()));
         let expiring = self.deadlines.front().map(|(at, _)| *at);
-        let wake = [asking, expiring, self.ledger.next()].into_iter().flatten().min();
+        let judging = self.places_at.and(self.places_rest_until);
+        let wake = [asking, expiring, judging, self.ledger.next()].into_iter().flatten().min();
         let wake = wake.map(|at| at.max(now + SHORTEST));
         if wake != self.wake
             && let Some(at) = wake
@@ -333,3 +356,5 @@ impl Watch {
 
 /// Wakes are no denser than this.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// All lines are looked at when their places are judged, so that this is not done for every answer.
+const PLACES_REST: Duration = Duration::from_secs(1);

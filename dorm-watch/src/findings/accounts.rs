@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use schema::AlarmKind;
 use serde_json::json;
@@ -107,6 +108,8 @@ fn finding(site: &SitePicture, account: &str, pair: (Ipv4Addr, Ipv4Addr), times:
 
 /// How long a takeover counts, in milliseconds.
 const LATELY: i64 = 10 * 60 * 1000;
+/// After so long, who took over lately is known.
+pub(crate) const KNOWS_AFTER: Duration = Duration::from_millis(LATELY as u64);
 /// So many takeovers between two addresses are no renumbering.
 const TOO_OFTEN: i64 = 3;
 /// Takeovers that are remembered of an account.

@@ -180,6 +180,7 @@ fn table_full(site: &Site, evidence: Evidence, now_ms: i64) -> Finding {
             "capacity": capacity,
             "entries": report.map(|report| report.entries),
             "evidence": evidence.as_str(),
+            "seen": evidence.details(),
             "mute": census.mute.iter().take(NAMED).collect::<Vec<_>>(),
         }),
     }

@@ -1,6 +1,6 @@
 //! Who is where: MACs at two places, phones at the wrong site or room, addresses that are not the predicted ones.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use dorm_provisioning::identity::{Cause, mac_of};
@@ -11,16 +11,40 @@ use serde_json::json;
 use super::{Finding, some_of};
 use crate::picture::{LinePicture, Mismatch, Place, SitePicture};
 
-/// MACs that were seen in several subnets, and since when that is known, in milliseconds since 1970.
+/// What has to be found out by asking: whether a MAC lives at several places, and whether a phone that was seen elsewhere is back.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
+    /// MACs that were seen in several subnets.
     candidates: BTreeMap<Mac, Candidate>,
+    /// Lines that were used elsewhere, and their bindings at home.
+    sighted: BTreeMap<LineId, Sighted>,
+    /// The addresses of candidates, by site.
+    asked: BTreeMap<SiteId, BTreeSet<SocketAddrV6>>,
+    /// All addresses whose answer may decide something.
+    decisive: HashSet<SocketAddrV6>,
 }
 
 #[derive(Debug)]
 struct Candidate {
+    /// Since when it is one, in milliseconds since 1970.
     since: i64,
     addresses: BTreeMap<SocketAddrV6, SiteId>,
+}
+
+#[derive(Debug)]
+struct Sighted {
+    /// When, in milliseconds since 1970.
+    at: i64,
+    homes: BTreeMap<SocketAddrV6, Home>,
+}
+
+/// A binding at home of a line that was seen elsewhere.
+#[derive(Debug, Clone, Copy)]
+struct Home {
+    /// Until when it holds, in seconds since 1970.
+    until: i64,
+    /// When it was seen to be refreshed, in milliseconds since 1970.
+    refreshed_at: Option<i64>,
 }
 
 /// What is found, and which lines are known to be elsewhere than at their site.
@@ -31,15 +55,34 @@ pub(crate) struct Found {
 }
 
 impl Places {
-    /// Looks for MACs in several subnets. Old bindings linger after a phone has moved, so each address is asked whether it lives: gives those
-    /// that are new.
-    pub(crate) fn update<'p>(
-        &mut self,
-        now_ms: i64,
-        sites: impl Iterator<Item = &'p SitePicture>,
-    ) -> Vec<(SiteId, SocketAddrV6)> {
+    /// Looks for MACs in several subnets, and for lines that were used elsewhere. Old bindings linger after a phone has moved, and a sighting
+    /// stays after it is back, so the addresses are asked whether they live: gives those that are new.
+    pub(crate) fn update(&mut self, now_ms: i64, sites: &[SitePicture]) -> Vec<(SiteId, SocketAddrV6)> {
+        let mut new = self.look_for_macs(now_ms, sites);
+        new.extend(self.look_for_sighted(now_ms, sites));
+        self.asked.clear();
+        self.decisive.clear();
+        for (address, site) in self.candidates.values().flat_map(|candidate| &candidate.addresses) {
+            self.asked.entry(*site).or_default().insert(*address);
+            self.decisive.insert(*address);
+        }
+        self.decisive.extend(self.sighted.values().flat_map(|sighted| sighted.homes.keys()));
+        new
+    }
+
+    /// The addresses of a site to ask because a MAC is there and elsewhere.
+    pub(crate) fn of_site(&self, site: SiteId) -> &BTreeSet<SocketAddrV6> {
+        self.asked.get(&site).unwrap_or(&NOWHERE)
+    }
+
+    /// Whether an answer from there may decide something.
+    pub(crate) fn cares_for(&self, address: SocketAddrV6) -> bool {
+        self.decisive.contains(&address)
+    }
+
+    fn look_for_macs(&mut self, now_ms: i64, sites: &[SitePicture]) -> Vec<(SiteId, SocketAddrV6)> {
         let mut seen: HashMap<Mac, BTreeMap<SocketAddrV6, SiteId>> = HashMap::new();
-        for (site, line) in sites.flat_map(|site| site.lines.iter().map(move |line| (site, line))) {
+        for (site, line) in sites.iter().flat_map(|site| site.lines.iter().map(move |line| (site, line))) {
             for place in line.bindings.iter().chain(fresh_sighting(line, now_ms)) {
                 if let Some(mac) = mac_of(*place.address.ip()) {
                     seen.entry(mac).or_default().insert(place.address, site.id);
@@ -47,7 +90,9 @@ impl Places {
             }
         }
         seen.retain(|_, addresses| {
-            addresses.keys().map(|address| subnet(*address.ip())).collect::<BTreeSet<_>>().len() > 1
+            let mut subnets = addresses.keys().map(|address| subnet(*address.ip()));
+            let first = subnets.next();
+            subnets.any(|other| Some(other) != first)
         });
         self.candidates.retain(|mac, _| seen.contains_key(mac));
         let mut new = Vec::new();
@@ -63,15 +108,26 @@ impl Places {
         new
     }
 
-    /// The addresses of a site to ask because a MAC is there and elsewhere.
-    pub(crate) fn of_site(&self, site: SiteId) -> BTreeSet<SocketAddrV6> {
-        let addresses = self.candidates.values().flat_map(|candidate| &candidate.addresses);
-        addresses.filter(|(_, of)| **of == site).map(|(address, _)| *address).collect()
-    }
-
-    /// Whether an answer from there may decide something.
-    pub(crate) fn cares_for(&self, address: SocketAddrV6) -> bool {
-        self.candidates.values().any(|candidate| candidate.addresses.contains_key(&address))
+    fn look_for_sighted(&mut self, now_ms: i64, sites: &[SitePicture]) -> Vec<(SiteId, SocketAddrV6)> {
+        let mut old = std::mem::take(&mut self.sighted);
+        let mut new = Vec::new();
+        for (site, line) in sites.iter().flat_map(|site| site.lines.iter().map(move |line| (site, line))) {
+            let Some(sighting) = fresh_sighting(line, now_ms) else { continue };
+            let before = old.remove(&line.id);
+            let homes = line.bindings.iter().filter(|place| is_home(site, place)).map(|place| {
+                let last = before.as_ref().and_then(|sighted| sighted.homes.get(&place.address));
+                let refreshed = last.is_some_and(|home| place.time > home.until);
+                let refreshed_at =
+                    if refreshed { Some(now_ms) } else { last.and_then(|home| home.refreshed_at) };
+                (place.address, Home { until: place.time, refreshed_at })
+            });
+            let homes: BTreeMap<SocketAddrV6, Home> = homes.collect();
+            if before.is_none_or(|sighted| sighted.at < sighting.time) {
+                new.extend(homes.keys().map(|address| (site.id, *address)));
+            }
+            self.sighted.insert(line.id, Sighted { at: sighting.time, homes });
+        }
+        new
     }
 
     /// What is wrong. `answered` tells when an address answered last, in milliseconds since 1970; what is older than `stale` does not count.
@@ -104,8 +160,8 @@ impl Places {
             if line.anywhere {
                 continue;
             }
-            let home = |place: &Place| answered(site.id, place.address);
-            if let Some((place, other)) = elsewhere(&book, site, line, now_ms, home) {
+            let lives = |place: &Place| answered(site.id, place.address).max(self.refreshed_at(line, place));
+            if let Some((place, other)) = elsewhere(&book, site, line, now_ms, lives) {
                 found.away.entry(site.id).or_default().insert(line.id);
                 if !is_doubled(&place.address) {
                     found.findings.push(wrong_site(site, line, place, other));
@@ -135,6 +191,10 @@ impl Places {
             }
         }
         found
+    }
+
+    fn refreshed_at(&self, line: &LinePicture, place: &Place) -> Option<i64> {
+        self.sighted.get(&line.id)?.homes.get(&place.address)?.refreshed_at
     }
 }
 
@@ -167,34 +227,38 @@ impl<'p> Book<'p> {
     }
 }
 
-/// Where a line is seen that should be at its own site, and whose site that is.
+/// Where a line is seen that should be at its own site, and whose site that is. `lives` tells when somewhere was last known to live.
 fn elsewhere<'p>(
     book: &Book<'p>,
     site: &SitePicture,
     line: &LinePicture,
     now_ms: i64,
-    answered: impl Fn(&Place) -> Option<i64>,
+    lives: impl Fn(&Place) -> Option<i64>,
 ) -> Option<(Place, &'p SitePicture)> {
     let other = |place: &Place| {
-        if site.prefix.is_some_and(|prefix| prefix.contains(place.address.ip())) {
-            return None;
-        }
-        book.site_at(*place.address.ip()).filter(|other| other.id != site.id)
+        book.site_at(*place.address.ip()).filter(|other| other.id != site.id && !is_home(site, place))
     };
     let newest = line.bindings.iter().max_by_key(|place| place.time);
     let by_binding = newest.and_then(|place| Some((*place, other(place)?)));
     by_binding.or_else(|| {
         let sighting = fresh_sighting(line, now_ms)?;
         let other = other(sighting)?;
-        // Back home: the same phone answers there after it was seen elsewhere.
+        // Back home: the same phone answers or registers there after it was seen elsewhere. One whose address does not tell who it is can only
+        // be the same when the line has no other.
         let mac = mac_of(*sighting.address.ip());
-        let is_back = mac.is_some()
-            && line.bindings.iter().any(|place| {
-                mac_of(*place.address.ip()) == mac
-                    && answered(place).is_some_and(|at| at > sighting.time + SETTLING)
-            });
+        let is_same =
+            |place: &Place| mac_of(*place.address.ip()) == mac && (mac.is_some() || line.devices.len() <= 1);
+        let is_back = line.bindings.iter().any(|place| {
+            is_home(site, place)
+                && is_same(place)
+                && lives(place).is_some_and(|at| at > sighting.time + SETTLING)
+        });
         (!is_back).then_some((*sighting, other))
     })
+}
+
+fn is_home(site: &SitePicture, place: &Place) -> bool {
+    site.prefix.is_some_and(|prefix| prefix.contains(place.address.ip()))
 }
 
 /// The MAC of a device that is not the line's.
@@ -210,7 +274,7 @@ fn foreign_mac(book: &Book<'_>, line: &LinePicture, place: &Place) -> Option<Mac
 
 fn duplicate(book: &Book<'_>, mac: Mac, alive: Vec<(SocketAddrV6, SiteId)>) -> Finding {
     let owner = book.owners.get(&mac);
-    let places = alive.iter().map(|(address, site)| match book.sites.get(site) {
+    let places = alive.iter().take(NAMED).map(|(address, site)| match book.sites.get(site) {
         Some(site) => format!("{} (seen by site {} {})", address.ip(), site.code, site.name),
         None => address.ip().to_string(),
     });
@@ -230,7 +294,7 @@ fn duplicate(book: &Book<'_>, mac: Mac, alive: Vec<(SocketAddrV6, SiteId)>) -> F
         remedy: "Two devices have one MAC: a cloned or faulty network card, or a copy of a phone's virtual machine. Exchange one of them. If \
                  two VLANs are bridged at the site, separate them."
             .to_owned(),
-        details: json!({ "mac": mac, "addresses": alive.iter().map(|(address, _)| address.ip()).collect::<Vec<_>>() }),
+        details: json!({ "mac": mac, "addresses": alive.iter().take(NAMED).map(|(address, _)| address.ip()).collect::<Vec<_>>() }),
     }
 }
 
@@ -405,7 +469,7 @@ fn counts(cause: Cause) -> bool {
 }
 
 fn fresh_sighting(line: &LinePicture, now_ms: i64) -> Option<&Place> {
-    line.sighting.as_ref().filter(|sighting| now_ms - sighting.time <= SIGHTING_HOLDS)
+    line.sighting.as_ref().filter(|sighting| now_ms.saturating_sub(sighting.time) <= SIGHTING_HOLDS)
 }
 
 fn subnet(address: Ipv6Addr) -> u64 {
@@ -416,5 +480,11 @@ fn subnet(address: Ipv6Addr) -> u64 {
 const SIGHTING_HOLDS: i64 = 2 * 3600 * 1000;
 /// An answer that may have been under way when a phone was carried off proves nothing, in milliseconds.
 const SETTLING: i64 = 10_000;
+static NOWHERE: BTreeSet<SocketAddrV6> = BTreeSet::new();
+/// Places of a MAC that an alarm names.
+const NAMED: usize = 16;
 /// More mismatches of one kind at a site are one alarm.
 const SINGLE_MISMATCHES: usize = 5;
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV6;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::neighbours::MIN_MUTE;
 use super::{Site, Way};
 use crate::picture::PhonePicture;
-use crate::target::{Health, Role, Target};
+use crate::target::{Health, Target};
 
 /// How a site is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -62,12 +64,22 @@ impl SiteState {
 }
 
 impl Site {
-    pub(crate) fn census(&self) -> Census {
+    /// The phones, counted: anew only when one of them changed.
+    pub(crate) fn census(&self) -> Arc<Census> {
+        let version = self.targets.version();
+        let mut counted = self.counted.borrow_mut();
+        if counted.0 != Some(version) {
+            *counted = (Some(version), Arc::new(self.count()));
+        }
+        Arc::clone(&counted.1)
+    }
+
+    fn count(&self) -> Census {
         let mut census = Census { known: self.picture.phones.len(), ..Census::default() };
         for phone in &self.picture.phones {
             census.registered += usize::from(phone.registered_until.is_some());
-            let target = phone.address.and_then(|address| self.targets.get(&address));
-            match target.map(|target| target.health) {
+            let target = phone.address.and_then(|address| self.targets.get(address));
+            match target.map(Target::health) {
                 Some(Health::Answering | Health::Suspected) => census.answering += 1,
                 Some(Health::Mute) if self.is_expected(phone) => census.mute.push(phone.name.clone()),
                 Some(Health::Mute) | None => census.never_seen += 1,
@@ -79,19 +91,28 @@ impl Site {
 
     /// Whether some phone that should live has not been judged.
     pub(crate) fn is_judging(&self) -> bool {
-        let undecided = |target: &Target| matches!(target.health, Health::Unknown | Health::Suspected);
-        if !self.targets.values().any(undecided) {
+        if self.targets.phones(Health::Unknown) + self.targets.phones(Health::Suspected) == 0 {
             return false;
         }
+        let undecided = |target: &Target| matches!(target.health(), Health::Unknown | Health::Suspected);
         let mut phones = self.picture.phones.iter().filter(|phone| self.is_expected(phone));
         phones.any(|phone| {
-            let target = phone.address.and_then(|address| self.targets.get(&address));
+            let target = phone.address.and_then(|address| self.targets.get(address));
             target.is_some_and(undecided)
         })
     }
 
     /// The state after what is known now; says whether it is another one.
     pub(crate) fn settle_state(&mut self) -> bool {
+        // What rounds of an earlier run said of the neighbour table, and there is nothing to begin rounds with.
+        if self.table_fault.is_some()
+            && self.survey.is_none()
+            && self.way == Way::Proved
+            && !self.is_judging()
+            && self.census().mute.len() < MIN_MUTE
+        {
+            self.table_fault = None;
+        }
         let state = match self.way {
             Way::Down { .. } => SiteState::TunnelDown,
             Way::Cut { .. } if self.ever_seen() || self.has_tunnel() => SiteState::IadUnreachable,
@@ -112,8 +133,7 @@ impl Site {
 
     /// Whether a phone that has lived does not answer.
     pub(crate) fn misses_phones(&self) -> bool {
-        // The first look costs little, and at most sites it is enough.
-        self.targets.values().any(|target| target.health == Health::Mute) && !self.census().mute.is_empty()
+        self.targets.phones(Health::Mute) > 0 && !self.census().mute.is_empty()
     }
 
     /// The addresses of the phones that should live.
@@ -122,14 +142,9 @@ impl Site {
         expected.filter_map(|phone| phone.address).collect()
     }
 
-    pub(super) fn registered_addresses(&self) -> BTreeSet<SocketAddrV6> {
-        let registered = self.picture.phones.iter().filter(|phone| phone.registered_until.is_some());
-        registered.filter_map(|phone| phone.address).collect()
-    }
-
     /// Whether anything of the site has ever answered.
     pub(super) fn ever_seen(&self) -> bool {
-        self.was_up || self.targets.values().any(|target| target.seen && target.role != Role::Place)
+        self.was_up || self.targets.any_seen()
     }
 
     fn has_tunnel(&self) -> bool {
@@ -139,8 +154,8 @@ impl Site {
 
     /// A phone that has answered or is registered should answer, unless its line is known to be elsewhere.
     fn is_expected(&self, phone: &PhonePicture) -> bool {
-        let seen =
-            phone.address.and_then(|address| self.targets.get(&address)).is_some_and(|target| target.seen);
+        let target = phone.address.and_then(|address| self.targets.get(address));
+        let seen = target.is_some_and(Target::is_seen);
         let away = phone.line.is_some_and(|line| self.away.contains(&line));
         (seen || phone.registered_until.is_some()) && !away
     }

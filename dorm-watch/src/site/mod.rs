@@ -8,20 +8,23 @@ pub(crate) mod neighbours;
 mod survey;
 mod way;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV6;
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use schema::LineId;
+use schema::{Alarm, AlarmKind, LineId};
 
 use crate::io::Method;
 use crate::picture::{PhonePicture, Report, SitePicture};
 use crate::schedule::{Schedule, Urgency};
 use crate::settings::Settings;
-use crate::target::{Health, Role, Target};
+use crate::target::{Health, Role, Target, Targets};
 
+use census::Census;
 pub use census::SiteState;
 use neighbours::{Evidence, Verdict};
 use survey::Survey;
@@ -42,7 +45,9 @@ pub(crate) struct Desk<'a> {
 pub(crate) struct Site {
     picture: SitePicture,
     places: BTreeSet<SocketAddrV6>,
-    targets: BTreeMap<SocketAddrV6, Target>,
+    targets: Targets,
+    /// The phones, those first whose line is registered, because they should live.
+    turns: Vec<SocketAddrV6>,
     way: Way,
     /// When anything at the site answered last.
     last_answer: Option<Instant>,
@@ -58,6 +63,8 @@ pub(crate) struct Site {
     /// Whether the site was up before the watch started.
     was_up: bool,
     state: SiteState,
+    /// The phones counted, and at which version of the targets.
+    counted: RefCell<(Option<u64>, Arc<Census>)>,
 }
 
 impl Site {
@@ -71,7 +78,8 @@ impl Site {
                 ..picture.clone()
             },
             places: BTreeSet::new(),
-            targets: BTreeMap::new(),
+            targets: Targets::default(),
+            turns: Vec::new(),
             way: Way::Unknown,
             last_answer: None,
             in_flight: 0,
@@ -81,6 +89,7 @@ impl Site {
             remembered: BTreeSet::new(),
             was_up: false,
             state: SiteState::NotSeen,
+            counted: RefCell::default(),
         }
     }
 
@@ -93,11 +102,12 @@ impl Site {
     }
 
     pub(crate) fn target(&self, address: SocketAddrV6) -> Option<&Target> {
-        self.targets.get(&address)
+        self.targets.get(address)
     }
 
-    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.targets.values()
+    /// What is known of the IAD, when it can be asked.
+    pub(crate) fn iad_target(&self) -> Option<&Target> {
+        self.targets.get(self.iad()?)
     }
 
     pub(crate) fn table_fault(&self, now_ms: i64) -> Option<Evidence> {
@@ -119,15 +129,23 @@ impl Site {
         (now_ms - report.at <= REPORT_HOLDS).then_some(report)
     }
 
-    /// An alarm that was open before this process started: the site was up once, and the phones that it names answered once.
-    pub(crate) fn remember(&mut self, names: impl IntoIterator<Item = String>) {
+    /// An alarm that was open before this process started: the site was up once, the phones that it names answered once, and a table that was
+    /// found full is full until rounds say otherwise.
+    pub(crate) fn remember(&mut self, alarm: &Alarm) {
         self.was_up = true;
-        self.remembered.extend(names);
+        let names = alarm.details.get("mute").and_then(|names| names.as_array()).into_iter().flatten();
+        self.remembered.extend(names.filter_map(|name| name.as_str()).map(str::to_owned));
+        if alarm.kind == AlarmKind::NeighbourTableFull {
+            self.table_fault = Evidence::of_details(&alarm.details);
+        }
     }
 
     pub(crate) fn set_away(&mut self, lines: BTreeSet<LineId>) -> bool {
         let changed = self.away != lines;
-        self.away = lines;
+        if changed {
+            self.away = lines;
+            self.targets.touch();
+        }
         changed
     }
 
@@ -144,20 +162,18 @@ impl Site {
         let old = std::mem::replace(&mut self.picture, picture);
         self.places.clone_from(places);
         let wanted = self.wanted(places, desk.settings);
-        let gone: Vec<SocketAddrV6> =
-            self.targets.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
-        for address in &gone {
-            self.remove(desk, *address);
-        }
-        for (address, role) in wanted {
-            match self.targets.get_mut(&address) {
-                Some(target) => target.role = role,
-                None => {
-                    self.targets.insert(address, Target::new(role));
-                    self.welcome(desk, address);
-                }
+        for address in self.targets.addresses() {
+            if !wanted.contains_key(&address) {
+                self.remove(desk, address);
             }
         }
+        for (address, role) in wanted {
+            if self.targets.assign(address, role) {
+                self.welcome(desk, address);
+            }
+        }
+        self.targets.touch();
+        self.turns = self.in_turn();
         self.recall();
         self.tunnel_changed(desk, &old);
         self.look_at_registrations(desk, &old);
@@ -166,15 +182,14 @@ impl Site {
 
     /// Forgets the site's times.
     pub(crate) fn leave(&mut self, desk: &mut Desk<'_>) {
-        for address in self.targets.keys() {
-            desk.schedule.cancel((self.picture.id, *address));
+        for address in self.targets.addresses() {
+            desk.schedule.cancel((self.picture.id, address));
         }
     }
 
     /// Somebody's time has come: says by which methods to ask, or nothing when there is a reason not to.
     pub(crate) fn question(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6) -> Option<(bool, bool)> {
-        let target = self.targets.get(&address).filter(|target| !target.in_flight)?;
-        let is_phone = matches!(target.role, Role::Phone { .. });
+        let is_phone = self.targets.get(address).filter(|target| !target.in_flight)?.is_phone();
         if is_phone && !self.way.is_witness(address) {
             let wait = match self.way {
                 Way::Cut { .. } | Way::Down { .. } => return None,
@@ -189,7 +204,7 @@ impl Site {
                 return None;
             }
         }
-        let target = self.targets.get_mut(&address)?;
+        let target = self.targets.get_mut(address)?;
         target.in_flight = true;
         let (methods, doubtful) = (target.methods(), target.failures > 0);
         if is_phone {
@@ -204,12 +219,11 @@ impl Site {
 
     /// An answer came; says whether it tells anything new.
     pub(crate) fn answered(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6, method: Method) -> bool {
-        let Some(target) = self.targets.get_mut(&address) else { return false };
-        let news = target.health != Health::Answering || self.way != Way::Proved || self.survey.is_some();
+        let Some(target) = self.targets.get_mut(address) else { return false };
         let was_in_flight = std::mem::take(&mut target.in_flight);
-        let first = target.answered_at.is_none();
-        target.answered(desk.now, method);
-        let role = target.role;
+        let (first, role) = (target.answered_at.is_none(), target.role());
+        let is_other = self.targets.answered(address, desk.now, method);
+        let news = is_other || self.way != Way::Proved || self.survey.is_some();
         match role {
             Role::Place => {
                 self.plan(desk, address, desk.settings.phone_every, Urgency::Routine);
@@ -243,13 +257,14 @@ impl Site {
 
     /// No answer came to what was asked at `asked_at`.
     pub(crate) fn silent(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6, asked_at: Instant) {
-        let Some(target) = self.targets.get_mut(&address) else { return };
+        let Some(target) = self.targets.get_mut(address) else { return };
         target.in_flight = false;
         target.failures = target.failures.saturating_add(1);
-        match target.role {
+        let (failures, role) = (target.failures, target.role());
+        match role {
             Role::Place => {
-                let mute = target.failures >= desk.settings.tries;
-                target.health = if mute { Health::Mute } else { Health::Suspected };
+                let mute = failures >= desk.settings.tries;
+                self.targets.set_health(address, if mute { Health::Mute } else { Health::Suspected });
                 let after = if mute { desk.settings.phone_every } else { desk.settings.retry_every };
                 self.plan(desk, address, after, Urgency::Routine);
             }
@@ -268,7 +283,7 @@ impl Site {
 
     /// Asks an address soon because something else was seen of it.
     pub(crate) fn ask_soon(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6) {
-        let Some(target) = self.targets.get_mut(&address).filter(|target| !target.in_flight) else { return };
+        let Some(target) = self.targets.get_mut(address).filter(|target| !target.in_flight) else { return };
         target.failures = 0;
         desk.schedule.hasten((self.picture.id, address), desk.now, Urgency::Urgent);
     }
@@ -283,31 +298,30 @@ impl Site {
             }
             Way::Cut { .. } | Way::Down { .. } => return,
         };
-        let Some(target) = self.targets.get_mut(&address) else { return };
+        let Some(target) = self.targets.get_mut(address) else { return };
         if !judged {
             target.failures = 0;
             let after = jitter(desk.random, desk.settings.phone_every);
             return self.plan(desk, address, after, Urgency::Routine);
         }
-        if target.health != Health::Mute {
-            target.health = Health::Suspected;
+        let (was_mute, failures) = (target.health() == Health::Mute, target.failures);
+        if !was_mute {
+            self.targets.set_health(address, Health::Suspected);
         }
-        let known_mute = target.health == Health::Mute && self.survey.is_none();
-        let last_try = target.failures >= desk.settings.tries || known_mute;
+        let last_try = failures >= desk.settings.tries || was_mute && self.survey.is_none();
         let proved = self.prove_way(desk, asked_at);
         if !last_try || !proved {
             return self.plan(desk, address, desk.settings.retry_every, Urgency::Urgent);
         }
-        let Some(target) = self.targets.get_mut(&address) else { return };
-        target.health = Health::Mute;
+        self.targets.set_health(address, Health::Mute);
+        let Some(target) = self.targets.get_mut(address) else { return };
         target.failures = 0;
         target.mute_times = target.mute_times.saturating_add(1);
         let mute_times = target.mute_times;
         match self.survey.as_ref().is_some_and(|survey| survey.has(address)) {
             true => self.verdict(desk, address, false),
             false => {
-                // Soon again at first: a phone that restarts is back before it counts as missing.
-                let every = desk.settings.grace * 2_u32.saturating_pow(mute_times.min(16) - 1);
+                let every = again_after(mute_times, desk.settings.grace);
                 let after = jitter(desk.random, every.min(desk.settings.phone_every));
                 self.plan(desk, address, after, Urgency::Routine);
                 self.begin_survey(desk);
@@ -317,10 +331,7 @@ impl Site {
 
     /// Begins rounds when several phones are mute though the way is proved and the IAD answers.
     fn begin_survey(&mut self, desk: &mut Desk<'_>) {
-        let iad_answers = self
-            .iad()
-            .and_then(|iad| self.targets.get(&iad))
-            .is_some_and(|iad| iad.health == Health::Answering);
+        let iad_answers = self.iad_target().is_some_and(|iad| iad.health() == Health::Answering);
         if self.survey.is_some() || !iad_answers || self.census().mute.len() < neighbours::MIN_MUTE {
             return;
         }
@@ -332,7 +343,7 @@ impl Site {
         let members = self.expected();
         let Some(survey) = &mut self.survey else { return };
         for (address, at) in survey.begin(members, at) {
-            if let Some(target) = self.targets.get_mut(&address) {
+            if let Some(target) = self.targets.get_mut(address) {
                 target.failures = 0;
             }
             desk.schedule.set((self.picture.id, address), at, Urgency::Routine);
@@ -358,9 +369,14 @@ impl Site {
             Verdict::Off if survey.ruled_out >= RULED_OUT => self.table_fault = None,
             Verdict::Off | Verdict::Open => {}
         }
-        if mute < neighbours::MIN_MUTE {
+        let is_quiet = mute < neighbours::MIN_MUTE;
+        // A table that was full may have room for everybody once by chance.
+        if is_quiet && (survey.was_quiet() || self.table_fault.is_none()) {
             self.end_survey(desk);
         } else {
+            if is_quiet {
+                survey.every = desk.settings.survey_every;
+            }
             let next = (survey.started + survey.every).max(desk.now);
             self.begin_round(desk, next);
         }
@@ -369,9 +385,13 @@ impl Site {
     fn end_survey(&mut self, desk: &mut Desk<'_>) {
         self.survey = None;
         self.table_fault = None;
-        for address in self.phone_addresses() {
-            let after = part_of(desk.random, desk.settings.phone_every);
-            self.plan(desk, address, after, Urgency::Routine);
+        for address in &self.turns {
+            let Some(target) = self.targets.get(*address) else { continue };
+            let after = match target.health() {
+                Health::Mute => jitter(desk.random, again_after(target.mute_times, desk.settings.grace)),
+                _ => part_of(desk.random, desk.settings.phone_every),
+            };
+            self.plan(desk, *address, after.min(desk.settings.phone_every), Urgency::Routine);
         }
     }
 
@@ -384,15 +404,14 @@ impl Site {
             wanted.insert(address, Role::Phone { local });
         }
         if let Some(iad) = self.picture.iad.filter(|_| settings.echo) {
-            wanted.insert(SocketAddrV6::new(iad, 0, 0, 0), Role::Iad);
+            wanted.insert(iad_address(iad), Role::Iad);
         }
         wanted
     }
 
     /// Plans a newcomer's first time.
     fn welcome(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6) {
-        let urgent =
-            self.targets.get(&address).is_some_and(|target| !matches!(target.role, Role::Phone { .. }));
+        let urgent = self.targets.get(address).is_some_and(|target| !target.is_phone());
         let after = part_of(desk.random, desk.first_within);
         match urgent {
             true => self.plan(desk, address, after.min(desk.settings.retry_every), Urgency::Urgent),
@@ -402,8 +421,7 @@ impl Site {
 
     fn remove(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6) {
         desk.schedule.cancel((self.picture.id, address));
-        if let Some(Target { role: Role::Phone { .. }, in_flight: true, .. }) = self.targets.remove(&address)
-        {
+        if self.targets.remove(address).is_some_and(|target| target.is_phone() && target.in_flight) {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
         self.way.forget_witness(address);
@@ -418,10 +436,10 @@ impl Site {
             return;
         }
         for phone in &self.picture.phones {
-            if let Some(target) = phone.address.and_then(|address| self.targets.get_mut(&address))
+            if let Some(address) = phone.address
                 && self.remembered.remove(&phone.name)
             {
-                target.seen = true;
+                self.targets.set_seen(address);
             }
         }
     }
@@ -441,10 +459,10 @@ impl Site {
             .filter_map(|phone| phone.address)
             .collect();
         for address in refreshed {
-            let Some(target) = self.targets.get(&address).filter(|target| !target.in_flight) else {
+            let Some(target) = self.targets.get(address).filter(|target| !target.in_flight) else {
                 continue;
             };
-            let worth_it = matches!(target.health, Health::Mute | Health::Unknown);
+            let worth_it = matches!(target.health(), Health::Mute | Health::Unknown);
             match &mut self.way {
                 Way::Cut { witness, .. } => *witness = Some(address),
                 Way::Proved | Way::Unknown if worth_it => {}
@@ -461,21 +479,40 @@ impl Site {
 
     /// Whether there is anything at all that can be asked.
     pub(crate) fn is_askable(&self) -> bool {
-        self.targets.values().any(|target| target.role != Role::Place)
+        !self.turns.is_empty() || self.has_iad()
     }
 
     fn iad(&self) -> Option<SocketAddrV6> {
-        self.targets.iter().find(|(_, target)| target.role == Role::Iad).map(|(address, _)| *address)
+        let address = iad_address(self.picture.iad?);
+        self.targets.get(address).is_some_and(|target| target.role() == Role::Iad).then_some(address)
     }
 
-    fn phone_addresses(&self) -> Vec<SocketAddrV6> {
-        let phones = self.targets.iter().filter(|(_, target)| matches!(target.role, Role::Phone { .. }));
-        phones.map(|(address, _)| *address).collect()
+    /// The phones' addresses, those first whose line is registered.
+    fn in_turn(&self) -> Vec<SocketAddrV6> {
+        let registered = self.picture.phones.iter().filter(|phone| phone.registered_until.is_some());
+        let registered: BTreeSet<SocketAddrV6> = registered.filter_map(|phone| phone.address).collect();
+        let phones = self.targets.iter().filter(|(_, target)| target.is_phone()).map(|(address, _)| address);
+        let (first, then): (Vec<_>, Vec<_>) = phones.partition(|address| registered.contains(address));
+        [first, then].concat()
     }
 
     fn plan(&self, desk: &mut Desk<'_>, address: SocketAddrV6, after: Duration, urgency: Urgency) {
         desk.schedule.set((self.picture.id, address), desk.now + after, urgency);
     }
+}
+
+/// When a phone is asked again that was found mute so many times. Often at first: one that restarts is back, and chance on a lossy line is
+/// told from silence, before it counts as missing. Then ever more seldom.
+fn again_after(mute_times: u32, grace: Duration) -> Duration {
+    match mute_times.checked_sub(OFTEN) {
+        None => grace / 2,
+        Some(more) => grace * 2_u32.pow(more.min(16)),
+    }
+}
+
+/// An IAD is asked by echo, which knows no port.
+fn iad_address(address: Ipv6Addr) -> SocketAddrV6 {
+    SocketAddrV6::new(address, 0, 0, 0)
 }
 
 /// A span with a twentieth more or less, so that what began together drifts apart.
@@ -488,6 +525,8 @@ fn part_of(random: &mut StdRng, span: Duration) -> Duration {
     span.mul_f64(random.random_range(0.0..1.0))
 }
 
+/// A phone that is found mute is asked so often in short turns: as long as a missing phone waits to be an alarm.
+const OFTEN: u32 = 6;
 /// Phones of one site that are asked at a time.
 const MAX_IN_FLIGHT: usize = 8;
 /// How long a report of the neighbour table means something, in milliseconds.

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddrV6;
 
 use dorm_provisioning::neighbours::ENTRIES_A_PHONE;
+use serde_json::{Value, json};
 
 use crate::picture::Report;
 
@@ -22,6 +23,12 @@ pub(crate) struct Round {
     /// How often the IAD was asked meanwhile, and how often it did not answer.
     pub(crate) iad_asked: u32,
     pub(crate) iad_silent: u32,
+}
+
+impl Round {
+    pub(crate) fn mute(&self) -> usize {
+        self.asked.saturating_sub(self.answering.len())
+    }
 }
 
 /// What the rounds say.
@@ -74,6 +81,34 @@ impl Evidence {
             Evidence::AtCapacity { .. } => "at_capacity",
         }
     }
+
+    /// For programs, and for a watch that starts while the alarm is open.
+    pub(crate) fn details(self) -> Value {
+        match self {
+            Evidence::Reported { entries, capacity } => json!({ "entries": entries, "capacity": capacity }),
+            Evidence::Rotating { ceiling, changed, rounds } => {
+                json!({ "ceiling": ceiling, "changed": changed, "rounds": rounds })
+            }
+            Evidence::AtCapacity { ceiling, capacity, rounds } => {
+                json!({ "ceiling": ceiling, "capacity": capacity, "rounds": rounds })
+            }
+        }
+    }
+
+    /// What an alarm's details say of rounds. What the IAD reported is in its lease.
+    pub(crate) fn of_details(details: &Value) -> Option<Evidence> {
+        let numbers = details.get("seen")?;
+        let number = |name: &str| usize::try_from(numbers.get(name)?.as_u64()?).ok();
+        let (ceiling, rounds) = (number("ceiling")?, number("rounds")?);
+        match details.get("evidence")?.as_str()? {
+            "rotating" => Some(Evidence::Rotating { ceiling, changed: number("changed")?, rounds }),
+            "at_capacity" => {
+                let capacity = u32::try_from(number("capacity")?).ok()?;
+                Some(Evidence::AtCapacity { ceiling, capacity, rounds })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The capacity to reckon with: of a declared and a reported one the smaller, because either may be the one that binds.
@@ -113,7 +148,7 @@ pub(crate) fn judge(rounds: &VecDeque<Round>, table: Option<u32>, report: Option
         .fold((0, 0), |(asked, silent), round| (asked + round.iad_asked, silent + round.iad_silent));
     let lossy = silent * LOSSY > asked;
     // A number that moves is no ceiling: phones are going off or coming back. On a lossy line, mute means little.
-    if lossy || ceiling - least > (ceiling / 20).max(1) {
+    if lossy || ceiling - least > (ceiling / STEADY).max(1) {
         return Verdict::Open;
     }
     let swaps = rounds.windows(2).filter(|pair| {
@@ -160,6 +195,8 @@ const MIN_SWAPS: usize = 2;
 const NEARLY_FULL: u64 = 95;
 /// A table that is less full than this, in percent, is not why phones are mute.
 const FAR_FROM_FULL: u64 = 80;
+/// A number that moves by less than one in so many is steady: in each round a few come in while others go, and both are counted.
+const STEADY: usize = 8;
 /// One answer in so many missing makes a line lossy.
 const LOSSY: u32 = 10;
 

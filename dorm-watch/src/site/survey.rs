@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddrV6;
 use std::time::{Duration, Instant};
 
-use super::neighbours::{Round, Verdict};
+use super::neighbours::{MIN_MUTE, Round, Verdict};
 
 /// Rounds past and present.
 #[derive(Debug)]
 pub(crate) struct Survey {
     /// How long a round takes.
     pub(crate) every: Duration,
+    /// How long the first took.
+    shortest: Duration,
     pub(crate) started: Instant,
     members: BTreeSet<SocketAddrV6>,
     waiting: BTreeSet<SocketAddrV6>,
@@ -24,6 +26,7 @@ impl Survey {
     pub(crate) fn new(every: Duration, now: Instant) -> Survey {
         Survey {
             every,
+            shortest: every,
             started: now,
             members: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -82,7 +85,7 @@ impl Survey {
     /// Closes the round; gives how many were mute.
     pub(crate) fn close(&mut self) -> usize {
         let round = std::mem::take(&mut self.round);
-        let mute = round.asked - round.answering.len();
+        let mute = round.mute();
         self.rounds.push_back(round);
         if self.rounds.len() > KEPT {
             self.rounds.pop_front();
@@ -90,11 +93,20 @@ impl Survey {
         mute
     }
 
-    /// What is known does not need to be asked so often: after a verdict, or when none comes.
+    /// Whether nearly everybody answered in the round before the last too.
+    pub(crate) fn was_quiet(&self) -> bool {
+        self.rounds.iter().rev().nth(1).is_some_and(|round| round.mute() < MIN_MUTE)
+    }
+
+    /// What is known does not need to be asked so often: after a verdict, or when none comes. Where a table may be full rounds stay short: who
+    /// comes in while others go is counted once more in a long one, and the ceiling is not seen any more.
     pub(crate) fn slacken(&mut self, verdict: Verdict, at_most: Duration) {
-        if verdict != Verdict::Open || self.rounds.len() >= KEPT {
-            self.every = (self.every * 2).min(at_most.max(self.every));
-        }
+        let at_most = match verdict {
+            Verdict::Off => at_most.max(self.shortest),
+            Verdict::Open if self.rounds.len() < KEPT => self.every,
+            Verdict::Full(_) | Verdict::Open => self.shortest * 2,
+        };
+        self.every = (self.every * 2).min(at_most);
         self.ruled_out = if verdict == Verdict::Off { self.ruled_out + 1 } else { 0 };
     }
 }

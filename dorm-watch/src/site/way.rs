@@ -85,9 +85,7 @@ impl Site {
         if self.last_answer.is_some_and(|at| at >= asked_at) {
             return true;
         }
-        let iad_answers =
-            self.iad().and_then(|iad| self.targets.get(&iad)).is_some_and(|iad| iad.health != Health::Mute);
-        if iad_answers {
+        if self.iad_target().is_some_and(|iad| iad.health() != Health::Mute) {
             self.ask_iad(desk);
             return false;
         }
@@ -103,11 +101,11 @@ impl Site {
     pub(super) fn iad_silent(&mut self, desk: &mut Desk<'_>, iad: SocketAddrV6, asked_at: Instant) {
         let settings = desk.settings;
         let others_answered = self.last_answer.is_some_and(|at| at >= asked_at);
-        let Some(target) = self.targets.get_mut(&iad) else { return };
+        let Some(target) = self.targets.get(iad) else { return };
         // An IAD that answers no echo although phones answer is no reason for doubt.
-        let was_mute = target.health == Health::Mute;
+        let was_mute = target.health() == Health::Mute;
         let mute = was_mute || target.failures >= settings.tries;
-        target.health = if mute { Health::Mute } else { Health::Suspected };
+        self.targets.set_health(iad, if mute { Health::Mute } else { Health::Suspected });
         match self.way {
             Way::Unknown | Way::Proved if others_answered || was_mute => {
                 let after = if mute { settings.iad_every } else { settings.retry_every };
@@ -155,7 +153,7 @@ impl Site {
     /// Lets the IAD be asked now.
     pub(super) fn ask_iad(&mut self, desk: &mut Desk<'_>) {
         let Some(iad) = self.iad() else { return };
-        if self.targets.get(&iad).is_some_and(|target| !target.in_flight && target.health != Health::Mute) {
+        if self.targets.get(iad).is_some_and(|target| !target.in_flight && target.health() != Health::Mute) {
             desk.schedule.hasten((self.picture.id, iad), desk.now, Urgency::Urgent);
         }
     }
@@ -185,7 +183,7 @@ impl Site {
     fn doubt(&mut self, desk: &mut Desk<'_>, since: Instant) {
         let witnesses = self.witnesses();
         for address in &witnesses {
-            if self.targets.get(address).is_some_and(|target| !target.in_flight) {
+            if self.targets.get(*address).is_some_and(|target| !target.in_flight) {
                 self.plan(desk, *address, Duration::ZERO, Urgency::Urgent);
             }
         }
@@ -197,8 +195,7 @@ impl Site {
     /// Whether the doubt is over: the IAD has had its tries, and no witness is left.
     fn settle(&mut self, desk: &mut Desk<'_>) {
         let Way::Doubt { since, witnesses } = &self.way else { return };
-        let iad_had_its_tries =
-            self.iad().and_then(|iad| self.targets.get(&iad)).is_none_or(|iad| iad.health == Health::Mute);
+        let iad_had_its_tries = self.iad_target().is_none_or(|iad| iad.health() == Health::Mute);
         if !iad_had_its_tries || !witnesses.is_empty() {
             return;
         }
@@ -220,20 +217,23 @@ impl Site {
     }
 
     fn ask_everybody(&mut self, desk: &mut Desk<'_>) {
-        for (address, target) in &mut self.targets {
+        for address in self.targets.addresses() {
+            let Some(target) = self.targets.get_mut(address) else { continue };
             target.failures = 0;
-            let who = (self.picture.id, *address);
-            match target.role {
+            let who = (self.picture.id, address);
+            let (role, health, is_seen) = (target.role(), target.health(), target.is_seen());
+            match role {
                 Role::Phone { .. } => {
-                    if target.health == Health::Suspected {
-                        target.health = if target.seen { Health::Answering } else { Health::Unknown };
+                    if health == Health::Suspected {
+                        let before = if is_seen { Health::Answering } else { Health::Unknown };
+                        self.targets.set_health(address, before);
                     }
                     let at = desk.now + part_of(desk.random, desk.settings.grace);
                     desk.schedule.set(who, at, Urgency::Routine);
                 }
                 Role::Iad => {
-                    if target.health != Health::Answering {
-                        target.health = Health::Unknown;
+                    if health != Health::Answering {
+                        self.targets.set_health(address, Health::Unknown);
                     }
                     desk.schedule.set(who, desk.now, Urgency::Urgent);
                 }
@@ -243,14 +243,13 @@ impl Site {
     }
 
     fn stop_asking(&mut self, desk: &mut Desk<'_>) {
-        for address in self.phone_addresses() {
-            desk.schedule.cancel((self.picture.id, address));
+        for address in &self.turns {
+            desk.schedule.cancel((self.picture.id, *address));
         }
     }
 
     /// While the way is cut: the IAD, and one phone in turn, because there are IADs that answer no echo.
     fn ask_in_turn(&mut self, desk: &mut Desk<'_>) {
-        let phones = self.registered_first();
         let iad = self.iad();
         let known = self.ever_seen();
         let Way::Cut { since, witness, turn } = &mut self.way else { return };
@@ -260,32 +259,25 @@ impl Site {
             (true, false) => desk.settings.iad_every / 2,
             (false, _) => desk.settings.iad_every,
         };
-        let next = phones.get(*turn % phones.len().max(1)).copied();
+        let next = self.turns.get(*turn % self.turns.len().max(1)).copied();
         *turn = turn.wrapping_add(1);
         if witness.is_none() {
             *witness = next;
         }
         let next = *witness;
         for address in [iad, next].into_iter().flatten() {
-            if self.targets.get(&address).is_some_and(|target| !target.in_flight) {
+            if self.targets.get(address).is_some_and(|target| !target.in_flight) {
                 self.plan(desk, address, after, Urgency::Routine);
             }
         }
     }
 
-    /// All phones; those first whose line is registered, because they should live.
-    fn registered_first(&self) -> Vec<SocketAddrV6> {
-        let registered: std::collections::BTreeSet<SocketAddrV6> = self.registered_addresses();
-        let others = self.phone_addresses().into_iter().filter(|address| !registered.contains(address));
-        registered.iter().copied().chain(others).collect()
-    }
-
     /// Phones that answered lately, the latest first.
     fn witnesses(&self) -> Vec<SocketAddrV6> {
-        let local = self.targets.iter().filter(|(_, target)| target.role == Role::Phone { local: true });
+        let local = self.targets.iter().filter(|(_, target)| target.role() == Role::Phone { local: true });
         let mut seen: Vec<_> = local
-            .filter(|(_, target)| matches!(target.health, Health::Answering | Health::Suspected))
-            .filter_map(|(address, target)| Some((target.answered_at?, *address)))
+            .filter(|(_, target)| matches!(target.health(), Health::Answering | Health::Suspected))
+            .filter_map(|(address, target)| Some((target.answered_at?, address)))
             .collect();
         seen.sort_unstable_by(|one, other| other.cmp(one));
         seen.into_iter().take(MAX_WITNESSES).map(|(_, address)| address).collect()
