@@ -267,7 +267,7 @@ const SIP_PORT: u16 = 5060;
 #[cfg(test)]
 mod tests {
     use schema::secret::{Ha1Set, Password, Sealed};
-    use schema::{Account, AccountId, Contents, DeviceId, Mac};
+    use schema::{Account, AccountId, Contents, DeviceId};
 
     use super::*;
 
@@ -280,12 +280,12 @@ mod tests {
         let device = |id: i64, model: &str, line: Option<i64>| Device {
             id: DeviceId(id),
             line: line.map(LineId),
-            ..Device::new(site, format!("02:00:00:00:00:{id:02x}").parse().expect("a MAC"), model, 24).expect("a device")
+            ..Device::new(site, format!("02:00:00:00:00:{id:02x}").parse().expect("a MAC"), model, 24)
+                .expect("a device")
         };
         let line = |id: i64| Line {
             id: LineId(id),
-            ..Line::new(site, &format!("10{id}"), &format!("s01-10{id}"), ha1(), sealed())
-                .expect("a line")
+            ..Line::new(site, &format!("10{id}"), &format!("s01-10{id}"), ha1(), sealed()).expect("a line")
         };
         let iad = Device { neighbours: Some(64), ..device(9, "a router", None) };
         Contents {
@@ -296,8 +296,16 @@ mod tests {
             }],
             lines: (1..=4).map(line).collect(),
             devices: (1..=3).map(|id| device(id, "a phone", Some(id))).chain([iad]).collect(),
-            accounts: vec![Account { id: AccountId(7), ..Account::new("s01", site, sealed()).expect("an account") }],
-            leases: vec![Lease { up: true, neighbours: Some(6), reported_at: Some(1), ..Lease::new(AccountId(7)) }],
+            accounts: vec![Account {
+                id: AccountId(7),
+                ..Account::new("s01", site, sealed()).expect("an account")
+            }],
+            leases: vec![Lease {
+                up: true,
+                neighbours: Some(6),
+                reported_at: Some(1),
+                ..Lease::new(AccountId(7))
+            }],
             ..Contents::default()
         }
     }
@@ -383,7 +391,11 @@ mod tests {
             ..binding(2, "udp", "[2001:db8:eeee::1]:5060", "sip:102@[2001:db8:1:18::2]")
         };
         let picture = picture(&contents, [abroad, proxied]);
-        let home = |name| phone(&picture, name).address.is_some_and(|at| picture.prefix.unwrap_or_default().contains(at.ip()));
+        let home = |name| {
+            phone(&picture, name)
+                .address
+                .is_some_and(|at| picture.prefix.unwrap_or_default().contains(at.ip()))
+        };
         assert!(home("101") && home("102"), "{:#?}", picture.phones);
         assert_eq!(phone(&picture, "101").registered_until, None);
         assert_eq!(picture.lines[1].bindings, [], "an edge proxy's address is no phone's");
