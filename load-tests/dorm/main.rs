@@ -4,6 +4,7 @@
 //! test leaves behind, the next one removes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod behind_a_router;
 mod broker_restart;
 mod call_through_the_tunnel;
 mod cut_line;

@@ -6,14 +6,20 @@
 //! that creates or extends what is stored is answered only after the change is on disk.
 
 mod address_check;
+mod answer;
 mod asked;
+#[cfg(test)]
+mod flow_tests;
 mod gatekeeper;
+mod gruu;
 mod locations;
+pub mod reg_event;
 mod register;
 mod settings;
 mod sightings;
 
 pub use gatekeeper::{Admission, Gatekeeper, Kind, OUTSIDE};
+pub use gruu::{Gruu, GruuKey};
 pub use locations::Locations;
 pub use register::{Registrar, Step};
 pub use settings::Settings;

@@ -5,22 +5,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schema::{Binding, Change, Directory, Line, LineId, SaveError};
+use schema::{Binding, Change, Directory, Line, SaveError};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::{NameAddr, Require, TokenList};
-use sip_core::wire::{Builder, Message, Name, Params, StatusCode};
+use sip_core::wire::header::{Require, TokenList};
+use sip_core::wire::{Host, Message, Uri};
 
 use crate::address_check::AddressCheck;
-use crate::asked::{Asked, Malformed};
+use crate::answer::{Refusal, unavailable};
+use crate::asked::Asked;
 use crate::{Locations, Settings};
 
 /// Handles REGISTER requests of one worker.
 #[derive(Debug)]
 pub struct Registrar {
-    settings: Settings,
-    locations: Arc<Locations>,
+    pub(crate) settings: Settings,
+    pub(crate) locations: Arc<Locations>,
+    pub(crate) directory: Arc<Directory>,
     addresses: AddressCheck,
     pending: HashMap<u64, Pending>,
     next_token: u64,
@@ -50,8 +52,8 @@ struct Pending {
 impl Registrar {
     /// A registrar over the process's location table. The directory tells which devices a line has, and so which addresses to expect.
     pub fn new(settings: Settings, locations: Arc<Locations>, directory: Arc<Directory>) -> Registrar {
-        let addresses = AddressCheck::new(directory, settings.mask);
-        Registrar { settings, locations, addresses, pending: HashMap::new(), next_token: 0 }
+        let addresses = AddressCheck::new(Arc::clone(&directory), settings.mask);
+        Registrar { settings, locations, directory, addresses, pending: HashMap::new(), next_token: 0 }
     }
 
     /// REGISTERs that wait for the disk.
@@ -75,7 +77,7 @@ impl Registrar {
                     self.locations.put(binding);
                 }
                 if changes.is_empty() {
-                    return Step::Respond(self.answer(unix_now, request, line.id, ids));
+                    return Step::Respond(self.answer(unix_now, request, line, ids));
                 }
                 if self.pending.len() >= MAX_PENDING {
                     return Step::Respond(unavailable(request, ids));
@@ -110,14 +112,14 @@ impl Registrar {
                 if let Some(source) = learned {
                     self.addresses.learn(&line, source);
                 }
-                self.answer(unix_now, &request, line.id, ids)
+                self.answer(unix_now, &request, &line, ids)
             }
             (Err(_), Some(bindings)) => {
                 metrics::counter!("centrex6_registrations_shortened_total").increment(1);
                 for binding in bindings {
                     self.locations.put(binding);
                 }
-                self.answer(unix_now, &request, line.id, ids)
+                self.answer(unix_now, &request, &line, ids)
             }
             (Err(error), None) => {
                 metrics::counter!("centrex6_registrations_unsaved_total").increment(1);
@@ -139,6 +141,9 @@ impl Registrar {
             return Err(Refusal::BadExtension(unknown.join(", ")));
         }
         let asked = Asked::read(request, line.id, flow, &self.settings.node)?;
+        if asked.contacts.iter().any(|contact| self.is_own_gruu(&contact.uri)) {
+            return Err(Refusal::Circle);
+        }
         let now = unix_now.as_secs() as i64;
         let current = self.locations.all(line.id);
         if asked.remove_all {
@@ -155,13 +160,13 @@ impl Registrar {
         let mut added = 0;
         for contact in &asked.contacts {
             let expires = self.granted(contact.expires)?;
-            let old = current.iter().find(|binding| binding.contact == contact.uri);
+            let old = current.iter().find(|binding| contact.replaces(binding));
             if old.is_some_and(|old| asked.is_outdated(old)) {
                 return Err(Refusal::Outdated);
             }
             if expires == 0 {
-                if old.is_some() {
-                    plan.changes.push(Change::RemoveBinding { line: line.id, contact: contact.uri.clone() });
+                if let Some(old) = old {
+                    plan.changes.push(Change::RemoveBinding { line: line.id, contact: old.contact.clone() });
                     plan.fallback = None;
                 }
                 continue;
@@ -199,6 +204,11 @@ impl Registrar {
                     added += usize::from(old.is_none_or(|old| old.expires_at <= now));
                     // The margin equals the grant, so that every other refresh costs no commit.
                     binding.stored_until = binding.expires_at + expires;
+                    // A flow that comes from elsewhere takes the place of the one with its number (RFC 5626 §6).
+                    if let Some(moved) = old.filter(|old| old.contact != binding.contact) {
+                        plan.changes
+                            .push(Change::RemoveBinding { line: line.id, contact: moved.contact.clone() });
+                    }
                     plan.changes.push(Change::PutBinding(binding));
                 }
             }
@@ -223,40 +233,11 @@ impl Registrar {
         Ok(asked.min(self.settings.max_expires.as_secs()) as i64)
     }
 
-    /// 200 with every current binding (RFC 3261 §10.3, step 8).
-    fn answer(&self, unix_now: Duration, request: &Message, line: LineId, ids: &mut IdSource) -> Message {
-        let mut builder = Builder::response_to(request, StatusCode::OK, None, Some(&ids.tag()));
-        for binding in self.locations.lookup(line, unix_now) {
-            let left = binding.expires_at - unix_now.as_secs() as i64;
-            let Ok(uri) = binding.contact.parse() else { continue };
-            let mut params = Params::default();
-            if binding.q < 1000 {
-                params.set("q", Some(&format!("0.{:03}", binding.q)));
-            }
-            params.set("expires", Some(&left.to_string()));
-            if let Some(instance) = &binding.instance {
-                params.set("+sip.instance", Some(instance));
-            }
-            builder = builder.header(Name::Contact, NameAddr { display: None, uri, params });
-        }
-        // RFC 3327 §5.3: the phone learns which path was stored.
-        builder.copy(request, Name::Path).finish()
-    }
-
-    fn refuse(&self, request: &Message, refusal: Refusal, ids: &mut IdSource) -> Message {
-        let tag = ids.tag();
-        let response = |status, reason| Builder::response_to(request, status, reason, Some(&tag));
-        match refusal {
-            Refusal::BadRequest(reason) => response(StatusCode::BAD_REQUEST, Some(reason)),
-            Refusal::BadExtension(tag) => {
-                response(StatusCode::BAD_EXTENSION, None).header(Name::Unsupported, tag)
-            }
-            Refusal::TooBrief => response(StatusCode::INTERVAL_TOO_BRIEF, None)
-                .header(Name::MinExpires, self.settings.min_expires.as_secs()),
-            Refusal::Outdated => response(StatusCode::SERVER_INTERNAL_ERROR, Some("CSeq is out of order")),
-            Refusal::TooMany => response(StatusCode::FORBIDDEN, Some("Too many bindings")),
-        }
-        .finish()
+    /// Whether a contact would lead back to the line (RFC 5627 §5.1).
+    fn is_own_gruu(&self, contact: &str) -> bool {
+        let uri = contact.parse::<Uri>().ok().filter(|uri| self.settings.gruu.read(uri).is_some());
+        let host = uri.as_ref().and_then(Uri::sip).map(|uri| &uri.host_port.host);
+        matches!(host, Some(Host::Name(name)) if self.directory.site_by_domain(name).is_some())
     }
 }
 
@@ -273,25 +254,10 @@ struct Plan {
     fallback: Option<Vec<Binding>>,
 }
 
-/// Why a REGISTER changes nothing.
-#[derive(Debug, PartialEq, Eq)]
-enum Refusal {
-    BadRequest(&'static str),
-    BadExtension(String),
-    TooBrief,
-    Outdated,
-    TooMany,
-}
-
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Self {
-        Refusal::BadRequest(malformed.0)
-    }
-}
-
 /// Whether only the times and the REGISTER's own numbers differ.
 fn same_but_time(old: &Binding, new: &Binding) -> bool {
-    old.q == new.q
+    old.contact == new.contact
+        && old.q == new.q
         && old.path == new.path
         && old.received == new.received
         && old.instance == new.instance
@@ -299,17 +265,8 @@ fn same_but_time(old: &Binding, new: &Binding) -> bool {
         && old.user_agent == new.user_agent
 }
 
-/// 503: nothing was stored, and the phone shall come back soon.
-fn unavailable(request: &Message, ids: &mut IdSource) -> Message {
-    // Spread, so that the phones of a site do not all come back in the same second.
-    let retry_after = 5 + ids.next_u64() % 10;
-    Builder::response_to(request, StatusCode::SERVICE_UNAVAILABLE, None, Some(&ids.tag()))
-        .header(Name::RetryAfter, retry_after)
-        .finish()
-}
-
 /// Extensions of REGISTER that we understand.
-const SUPPORTED: [&str; 1] = ["path"];
+pub(crate) const SUPPORTED: [&str; 3] = ["path", "outbound", "gruu"];
 /// Seconds that must be left of what is stored to be worth granting while the store is away.
 const SHORTEST_FALLBACK: i64 = 10;
 /// REGISTERs of one worker that may wait for the disk.
@@ -319,10 +276,10 @@ const MAX_PENDING: usize = 50_000;
 pub(crate) mod tests {
     use bytes::Bytes;
     use schema::secret::{Ha1Set, Password, Sealed};
-    use schema::{Apply, SiteId};
+    use schema::{Apply, LineId, SiteId};
     use sip_core::flow::Transport;
     use sip_core::ids::WorkerId;
-    use sip_core::wire::Limits;
+    use sip_core::wire::{Limits, Name, StatusCode};
 
     use super::*;
     use crate::asked::flow_text;
@@ -337,7 +294,7 @@ pub(crate) mod tests {
             expires_at,
             stored_until: expires_at,
             path: Vec::new(),
-            received: flow_text(&flow(), "node1"),
+            received: flow_text(&flow(), "node1", false),
             user_agent: None,
             instance: None,
             reg_id: None,
@@ -350,25 +307,31 @@ pub(crate) mod tests {
         Flow { transport: Transport::Udp, local, remote, connection: None }
     }
 
-    struct Bench {
+    pub(crate) struct Bench {
         registrar: Registrar,
-        locations: Arc<Locations>,
+        pub(crate) locations: Arc<Locations>,
         line: Arc<Line>,
         ids: IdSource,
         cseq: u32,
+        /// Where the REGISTERs come from.
+        pub(crate) flow: Flow,
     }
 
     impl Bench {
-        fn new() -> Bench {
+        pub(crate) fn new() -> Bench {
+            Bench::with(Settings::default())
+        }
+
+        pub(crate) fn with(settings: Settings) -> Bench {
             let locations = Arc::new(Locations::new());
             let ha1 = Ha1Set::of("s1-101", "centrex6", &Password::new("secret"));
             let mut line =
                 Line::new(SiteId(1), "101", "s1-101", ha1, Sealed::from_stored("x".into())).unwrap();
             line.id = LineId(1);
-            let directory = Arc::new(Directory::default());
-            let registrar = Registrar::new(Settings::default(), Arc::clone(&locations), directory);
-            let line = Arc::new(line);
-            Bench { registrar, locations, line, ids: IdSource::new(WorkerId(0), [1; 32]), cseq: 0 }
+            let directory = crate::address_check::tests::directory(&[]);
+            let registrar = Registrar::new(settings, Arc::clone(&locations), directory);
+            let (line, ids) = (Arc::new(line), IdSource::new(WorkerId(0), [1; 32]));
+            Bench { registrar, locations, line, ids, cseq: 0, flow: flow() }
         }
 
         fn step(&mut self, now: u64, headers: &str) -> Step {
@@ -385,14 +348,14 @@ pub(crate) mod tests {
                 Duration::from_secs(now),
                 server,
                 &request,
-                &flow(),
+                &self.flow,
                 &self.line,
                 &mut self.ids,
             )
         }
 
         /// Registers with a store that takes everything; gives the changes and the answer.
-        fn register(&mut self, now: u64, headers: &str) -> (Vec<Change>, Message) {
+        pub(crate) fn register(&mut self, now: u64, headers: &str) -> (Vec<Change>, Message) {
             match self.step(now, headers) {
                 Step::Respond(response) => (Vec::new(), response),
                 Step::Save(token, changes) => {
@@ -404,11 +367,11 @@ pub(crate) mod tests {
         }
     }
 
-    fn status(answer: &(Vec<Change>, Message)) -> u16 {
+    pub(crate) fn status(answer: &(Vec<Change>, Message)) -> u16 {
         answer.1.status().unwrap().code()
     }
 
-    fn contacts(answer: &(Vec<Change>, Message)) -> Vec<String> {
+    pub(crate) fn contacts(answer: &(Vec<Change>, Message)) -> Vec<String> {
         answer.1.raws(Name::Contact).map(|raw| String::from_utf8_lossy(raw).into_owned()).collect()
     }
 
@@ -501,8 +464,8 @@ pub(crate) mod tests {
         assert_eq!((status(&brief), brief.1.text(Name::MinExpires)), (423, Some("60")));
         assert_eq!(status(&bench.register(0, "Contact: *\r\nExpires: 60\r\n")), 400);
         assert_eq!(status(&bench.register(0, "Contact: *, <sip:a@[::1]>\r\nExpires: 0\r\n")), 400);
-        let unknown = bench.register(0, "Contact: <sip:a@[::1]>\r\nRequire: path, gruu\r\n");
-        assert_eq!((status(&unknown), unknown.1.text(Name::Unsupported)), (420, Some("gruu")));
+        let unknown = bench.register(0, "Contact: <sip:a@[::1]>\r\nRequire: path, foo\r\n");
+        assert_eq!((status(&unknown), unknown.1.text(Name::Unsupported)), (420, Some("foo")));
         let many: String = (0..9).map(|at| format!("Contact: <sip:{at}@[::1]>\r\n")).collect();
         assert_eq!(status(&bench.register(0, &many)), 403);
         assert_eq!(bench.locations.lines(), 0);

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use node::telemetry::Mask;
 use sip_core::auth::Algorithm;
+use sip_core::wire::header::NameAddr;
+
+use crate::GruuKey;
 
 /// The registrar's policy.
 #[derive(Debug, Clone)]
@@ -22,6 +25,12 @@ pub struct Settings {
     pub default_expires: Duration,
     /// Bindings that one line may have at a time.
     pub max_bindings: usize,
+    /// Routes that phones are told to take for their requests (RFC 3608), the first to visit first; each a loose router's URI.
+    pub service_route: Vec<NameAddr>,
+    /// How often a phone shall give a sign of life on a stream that is one of its flows (RFC 5626 §4.4.1).
+    pub flow_timer: Duration,
+    /// Makes GRUUs (RFC 5627).
+    pub gruu: GruuKey,
     /// What log lines hide.
     pub mask: Mask,
 }
@@ -36,6 +45,9 @@ impl Default for Settings {
             max_expires: Duration::from_secs(7200),
             default_expires: Duration::from_secs(3600),
             max_bindings: 8,
+            service_route: Vec::new(),
+            flow_timer: Duration::from_secs(120),
+            gruu: GruuKey::new([0; 32]),
             mask: Mask::default(),
         }
     }

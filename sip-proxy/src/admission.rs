@@ -18,7 +18,8 @@ use crate::forward::{Attempt, Forwarding, Keep};
 use crate::path::Path;
 use crate::refusal::Refusal;
 use crate::resolve::{Caller, Destination, Domain, domain_of, resolve};
-use crate::target::{Target, of_bindings, of_translators};
+use crate::subscribe::is_about_registrations;
+use crate::target::{of_bindings, of_translators};
 use crate::telemetry;
 use crate::validate::{Valid, is_known, max_breadth, validate};
 
@@ -84,6 +85,13 @@ impl ProxyCore {
     ) -> Result<(), Refusal> {
         let valid = validate(request)?;
         let path = Path::of(request, &flow, &self.settings)?;
+        // A node of ours has admitted it, and knows which flow leads to the phone.
+        if let Some(over) = path.over {
+            return self.over_flow(now, server, method, &valid, &path, (flow, over));
+        }
+        if self.subscriptions.notifier.owns(request) {
+            return self.resubscribe(now, server, request);
+        }
         // A dialog that we once admitted goes by its Route alone.
         if path.signed && request.to_tag().is_some() {
             return self.in_dialog(now, server, method, &valid, &path, flow);
@@ -99,6 +107,9 @@ impl ProxyCore {
         }
         if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
             return self.options(now, server, request);
+        }
+        if is_about_registrations(request) && request.to_tag().is_none() && uri.user().is_some() {
+            return self.subscribe(now, server, request, &flow, (&uri, &domain));
         }
         if uri.user().is_none() {
             return Err(match is_known(method) {
@@ -129,7 +140,7 @@ impl ProxyCore {
     }
 
     /// The line whose credentials a request holds.
-    fn authenticate(
+    pub(crate) fn authenticate(
         &mut self,
         now: Instant,
         request: &Message,
@@ -160,11 +171,23 @@ impl ProxyCore {
     ) -> Result<(), Refusal> {
         let max_forwards = call.valid.max_forwards.ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS, ""))?;
         let breadth = max_breadth(call.message)?;
-        let destination = resolve(caller, domain, call.uri, &self.directory, &self.settings)?;
+        let gruu = self.settings.registrar.gruu.read(call.uri);
+        let destination = match &gruu {
+            Some(gruu) => self.line_of_gruu(gruu, call.uri, domain)?,
+            None => resolve(caller, domain, call.uri, &self.directory, &self.settings)?,
+        };
         let is_invite = *call.method == Method::Invite;
         let (kind, groups, callee) = match &destination {
             Destination::Line(line) => {
-                let bindings = self.locations.lookup(line.id, self.clock.unix(now));
+                let mut bindings = self.locations.lookup(line.id, self.clock.unix(now));
+                if let Some(gruu) = &gruu {
+                    let is_outlived = bindings.iter().any(|binding| gruu.is_outlived_by(binding));
+                    bindings.retain(|binding| gruu.names(binding));
+                    if bindings.is_empty() && is_outlived {
+                        // RFC 5627 §6.1: it is good no more, and will never be again.
+                        return Err(Refusal::new(StatusCode::NOT_FOUND, ""));
+                    }
+                }
                 let groups = of_bindings(&bindings, &call.flow, &self.settings, breadth);
                 if groups.is_empty() {
                     return Err(Refusal::new(StatusCode::TEMPORARILY_UNAVAILABLE, "Not Registered"));
@@ -183,7 +206,7 @@ impl ProxyCore {
         let attempt = is_invite.then(|| {
             let keep = match (caller, kind) {
                 (Caller::Trunk, _) => Keep::Never,
-                (Caller::Line(_), Kind::Phones) => Keep::Always,
+                (Caller::Line(_), Kind::Phones | Kind::Hop) => Keep::Always,
                 (Caller::Line(_), Kind::Gateways) => Keep::IfUnheard,
             };
             let direction = if kind == Kind::Phones { Direction::Internal } else { Direction::Outbound };
@@ -222,59 +245,6 @@ impl ProxyCore {
                 session,
                 tried,
                 attempt,
-            },
-        )
-    }
-
-    /// A request of a dialog that we are in: no new authentication, and no other way than its Route.
-    fn in_dialog(
-        &mut self,
-        now: Instant,
-        server: ServerId,
-        method: &Method,
-        valid: &Valid,
-        path: &Path,
-        flow: Flow,
-    ) -> Result<(), Refusal> {
-        let max_forwards = valid.max_forwards.ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS, ""))?;
-        let (message, next) = path
-            .next(&flow, &self.settings)
-            .ok_or(Refusal::new(StatusCode::SERVER_INTERNAL_ERROR, "Next Hop Unresolved"))?;
-        match method {
-            Method::Bye => {
-                if let Some(record) = self.calls.ended(self.unix_ms(now), &message) {
-                    self.write_record(record);
-                }
-                tracing::info!(call_id = message.call_id().unwrap_or_default(), "call ends");
-            }
-            _ => self.calls.touch(now, &message),
-        }
-        let trusted = self.settings.is_translator(&next);
-        let base = match self.settings.is_translator(&flow) {
-            true => self.prepare(&message, &Caller::Trunk, max_forwards)?,
-            false => self.prepare_untrusted(&message, max_forwards),
-        };
-        let (session, change) = self.settings.session.of_request(&message)?;
-        let base = change.apply(base);
-        let target = Target { uri: None, routes: Vec::new(), flow: next, trusted, breadth: None };
-        let fork = Fork::new(
-            *method == Method::Invite,
-            Kind::Phones,
-            vec![vec![target]],
-            self.settings.timers.clone(),
-        );
-        self.forward(
-            now,
-            Forwarding {
-                server,
-                base,
-                flow,
-                fork,
-                hash: valid.hash,
-                record_route: false,
-                session,
-                tried: Vec::new(),
-                attempt: None,
             },
         )
     }
@@ -327,6 +297,7 @@ impl ProxyCore {
         }
         let answer = Refusal::new(StatusCode::OK, "")
             .with(Name::Allow, OWN_METHODS)
+            .with(Name::AllowEvents, registrar::reg_event::PACKAGE)
             .with(Name::Accept, "application/sdp")
             .with(Name::Other("Accept-Encoding"), "identity")
             .with(Name::Other("Accept-Language"), "en")
@@ -337,7 +308,12 @@ impl ProxyCore {
     }
 
     /// The request as every branch gets it: our credentials taken out, and the identity that we vouch for put in (RFC 3325 §5).
-    fn prepare(&self, message: &Message, caller: &Caller, max_forwards: u32) -> Result<Message, HeaderError> {
+    pub(crate) fn prepare(
+        &self,
+        message: &Message,
+        caller: &Caller,
+        max_forwards: u32,
+    ) -> Result<Message, HeaderError> {
         match caller {
             Caller::Trunk => Ok(message.edit().set(Name::MaxForwards, max_forwards).finish()),
             Caller::Line(line) => {
@@ -434,11 +410,11 @@ struct NewCall<'a> {
 }
 
 /// Whether a request outside a dialog can begin one, so that we want to stay in it (RFC 3261 §16.6, step 4).
-fn makes_dialog(method: &Method) -> bool {
+pub(crate) fn makes_dialog(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
 }
 
 /// What we take for ourselves.
-const OWN_METHODS: &str = "REGISTER, OPTIONS";
+const OWN_METHODS: &str = "REGISTER, OPTIONS, SUBSCRIBE";
 /// What we understand of extensions, as registrar and as proxy.
-const OWN_EXTENSIONS: &str = "path, timer, 199";
+const OWN_EXTENSIONS: &str = "path, outbound, gruu, timer, 199";

@@ -11,11 +11,13 @@ use sip_core::clock::WallClock;
 use sip_core::core::{Core, Input, Output, TimerId, Token};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
+use sip_core::subscription::Ending;
 use sip_core::transaction::{self, ClientId, Event, Layer, ServerId};
 
 use crate::call_table::CallTable;
 use crate::forward::Context;
 use crate::settings::Settings;
+use crate::subscribe::Subscriptions;
 use crate::telemetry;
 
 /// What the core asks of the world.
@@ -63,6 +65,7 @@ pub struct ProxyCore {
     pub(crate) next_context: u64,
     pub(crate) next_translator: usize,
     pub(crate) calls: CallTable,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) draining: bool,
     sweep_at: Option<Instant>,
     next_record: u64,
@@ -97,6 +100,7 @@ impl ProxyCore {
             next_context: FIRST_CONTEXT,
             next_translator: 0,
             calls: CallTable::new(settings.limits.max_calls, settings.limits.lost_call),
+            subscriptions: Subscriptions::new(settings.subscriptions.clone()),
             draining: false,
             sweep_at: None,
             next_record: 0,
@@ -125,6 +129,12 @@ impl ProxyCore {
         self.ask(Token(RECORD | self.next_record), Question::Save(vec![Change::AddCallRecord(record)]));
     }
 
+    /// Saves what nobody waits for, and what does no harm when it is lost.
+    pub(crate) fn save_quietly(&mut self, changes: Vec<Change>) {
+        self.next_record += 1;
+        self.ask(Token(QUIET | self.next_record), Question::Save(changes));
+    }
+
     /// Tells the store where a line's credential was used from. The refusal does not wait for it.
     pub(crate) fn sighted(&mut self, now: Instant, line: LineId, flow: &Flow) {
         if let Some(sighting) = self.sightings.see(self.unix_ms(now), line, flow.remote.ip()) {
@@ -134,6 +144,9 @@ impl ProxyCore {
     }
 
     fn answered(&mut self, now: Instant, token: Token, Answer::Saved(result): Answer) {
+        if token.0 & QUIET != 0 {
+            return;
+        }
         if token.0 & RECORD != 0 {
             if let Err(error) = result {
                 telemetry::record_lost();
@@ -169,9 +182,17 @@ impl ProxyCore {
         match event {
             Event::Request { server, request, flow } => self.request(now, server, request, flow),
             Event::Cancelled { server, cancel } => self.cancelled(now, server, &cancel),
-            Event::Ack { request, flow } => self.ack(&request, flow),
-            Event::Response { client, response, .. } => self.response(now, client, &response),
-            Event::ClientFailed { client, failure } => self.client_failed(now, client, failure),
+            Event::Ack { request, flow } => self.ack(now, &request, flow),
+            Event::Response { client, response, .. } => {
+                if !self.notify_answered(now, client, &response) {
+                    self.response(now, client, &response);
+                }
+            }
+            Event::ClientFailed { client, failure } => {
+                if !self.notify_failed(client) {
+                    self.client_failed(now, client, failure);
+                }
+            }
             Event::ClientEnded { client } => self.client_ended(client),
             Event::ServerEnded { server } => self.server_ended(server),
             // What is still owed upstream is retransmitted or given up by the layer.
@@ -218,9 +239,14 @@ impl Core for ProxyCore {
                     self.write_record(record);
                 }
             }
+            Input::Timer(NOTIFIER) => self.tick_subscriptions(now),
             Input::Timer(id) => self.tick(now, id),
             Input::Answer(token, answer) => self.answered(now, token, answer),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                self.subscriptions.notifier.end_all(now, Ending::Deactivated);
+                self.notify(now);
+            }
             Input::Stop => {
                 self.draining = true;
                 self.give_up(now);
@@ -231,6 +257,7 @@ impl Core for ProxyCore {
         }
         self.run(now);
         self.rearm_sweep();
+        self.rearm_subscriptions();
     }
 
     fn poll_output(&mut self) -> Option<Output<Question>> {
@@ -243,10 +270,14 @@ impl Core for ProxyCore {
     }
 }
 
-/// The timer of the call table; contexts number theirs from one on.
+/// The timer of the call table.
 const SWEEP: TimerId = TimerId(0);
-const FIRST_CONTEXT: u64 = 1;
+/// The timer of the subscriptions; contexts number theirs from here on.
+pub(crate) const NOTIFIER: TimerId = TimerId(1);
+const FIRST_CONTEXT: u64 = 2;
 /// Marks the tokens of call records; the registrar's are small.
 const RECORD: u64 = 1 << 63;
+/// Marks the tokens of saves that nobody waits for.
+const QUIET: u64 = 1 << 61;
 /// Marks the tokens of sightings, which hold the line's number.
 const SIGHTING: u64 = 1 << 62;

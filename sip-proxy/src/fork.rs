@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use sip_core::flow::ConnectionId;
 use sip_core::transaction::Failure;
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Message, StatusCode};
@@ -44,6 +45,8 @@ impl Default for Timers {
 pub(crate) enum Kind {
     /// Phones: the next group is tried after every failure.
     Phones,
+    /// One hop that is given: a dialog's next one, or a flow that another node has asked for.
+    Hop,
     /// Our translators, each as good as the other: the next is tried only when one cannot serve (503, silence, no way to it).
     Gateways,
 }
@@ -61,6 +64,8 @@ pub(crate) enum Action {
     Success(usize, Message),
     /// Forward the best of the other final responses upstream; said once.
     Finish(Outcome),
+    /// This branch's flow is gone: its binding leads nowhere (RFC 5626 §7).
+    FlowGone(usize),
     /// Tell the caller that these early dialogs, by their To tags, are over, though the call is not (RFC 6228 §6).
     EarlyEnded(Vec<String>, StatusCode),
 }
@@ -200,7 +205,7 @@ impl Fork {
             2 => self.success(now, branch, response, &mut actions),
             class => {
                 let early = self.take_early(branch);
-                self.fail(branch, Outcome::Response(response));
+                self.end(now, branch, Outcome::Response(response), &mut actions);
                 if class == 6 {
                     // Nobody else shall be rung (RFC 3261 §16.7, step 5).
                     self.groups.clear();
@@ -270,10 +275,13 @@ impl Fork {
             Failure::TimedOut if self.kind == Kind::Gateways => SILENT_GATEWAY,
             Failure::TimedOut => Outcome::Local(StatusCode::REQUEST_TIMEOUT, ""),
             Failure::Transport if self.kind == Kind::Gateways => SILENT_GATEWAY,
+            Failure::Transport if self.keeps_to_its_flow(branch) => {
+                Outcome::Local(StatusCode::FLOW_FAILED, "")
+            }
             Failure::Transport => Outcome::Local(StatusCode::SERVICE_UNAVAILABLE, "Next Hop Unreachable"),
         };
         let mut actions = Vec::new();
-        self.fail(branch, outcome);
+        self.end(now, branch, outcome, &mut actions);
         self.advance(now, &mut actions);
         actions
     }
@@ -389,6 +397,34 @@ impl Fork {
         self.cancel_pending(now, Some(&reason), &outcome, actions);
     }
 
+    /// A branch has ended without a 2xx. Where it was one flow of a phone and the flow is gone or silent, the phone's next flow is tried
+    /// in its place (RFC 5626 §7).
+    fn end(&mut self, now: Instant, place: usize, outcome: Outcome, actions: &mut Vec<Action>) {
+        let gone = outcome.status() == StatusCode::FLOW_FAILED;
+        let Some(branch) = self.branches.get_mut(place) else { return };
+        let rings = matches!(branch.state, State::Calling { .. } | State::Proceeding { .. });
+        let silent = matches!(outcome, Outcome::Local(StatusCode::REQUEST_TIMEOUT, _)) && !branch.heard;
+        if gone && branch.target.binding.is_some() {
+            actions.push(Action::FlowGone(place));
+        }
+        let others = &mut branch.target.others;
+        if !(gone || silent) || !rings || others.is_empty() || self.phase != Phase::Trying {
+            return self.fail(place, outcome);
+        }
+        let mut next = others.remove(0);
+        next.others = std::mem::take(others);
+        next.breadth = branch.target.breadth;
+        branch.state = State::Redirected;
+        self.branches.push(Branch::new(next));
+        let added = self.branches.len() - 1..self.branches.len();
+        self.call(now, added, actions);
+    }
+
+    fn keeps_to_its_flow(&self, branch: usize) -> bool {
+        let connection = self.target(branch).and_then(|target| target.flow.connection);
+        connection.is_some_and(ConnectionId::is_only)
+    }
+
     /// Notes a branch's failure. One that was cancelled keeps the outcome for which it was.
     fn fail(&mut self, place: usize, failure: Outcome) {
         let Some(branch) = self.branches.get_mut(place) else { return };
@@ -446,7 +482,7 @@ impl Fork {
     fn call(&mut self, now: Instant, group: std::ops::Range<usize>, actions: &mut Vec<Action>) {
         let until = match self.kind {
             Kind::Gateways => Some(now + self.timers.gateway),
-            Kind::Phones => self.invite.then(|| now + self.timers.branch),
+            Kind::Phones | Kind::Hop => self.invite.then(|| now + self.timers.branch),
         };
         for place in group {
             if let Some(branch) = self.branches.get_mut(place) {
@@ -484,8 +520,12 @@ impl Fork {
         };
         match (chosen, self.kind) {
             // What one phone says of itself would make the caller avoid all of us.
-            (outcome, Kind::Phones) if outcome.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            (outcome, Kind::Phones | Kind::Hop) if outcome.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 Outcome::Local(StatusCode::SERVER_INTERNAL_ERROR, "Next Hop Unavailable")
+            }
+            // Flows are between a phone and us: to the caller the phone is not there.
+            (outcome, Kind::Phones) if outcome.status() == StatusCode::FLOW_FAILED => {
+                Outcome::Local(StatusCode::TEMPORARILY_UNAVAILABLE, "")
             }
             (Outcome::Response(response), _) => Outcome::Response(with_all_challenges(response, &outcomes)),
             (outcome, _) => (*outcome).clone(),

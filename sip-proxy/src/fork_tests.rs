@@ -15,7 +15,7 @@ impl Bench {
     fn new(invite: bool, kind: Kind, groups: &[usize]) -> Bench {
         let (local, remote) = ("[::1]:5060".parse().unwrap(), "[::1]:6000".parse().unwrap());
         let flow = Flow { transport: Transport::Udp, local, remote, connection: None };
-        let target = Target { uri: None, routes: Vec::new(), flow, trusted: false, breadth: None };
+        let target = Target::new(None, flow, false);
         let groups = groups.iter().map(|size| vec![target.clone(); *size]).collect();
         let now = Instant::now();
         Bench { fork: Fork::new(invite, kind, groups, Timers::default()), start: now, now }
@@ -63,6 +63,7 @@ fn words(actions: Vec<Action>) -> String {
             Action::Success(branch, response) => format!("pass {} of {branch}", response.status().unwrap()),
             Action::Finish(Outcome::Response(response)) => format!("end {}", response.status().unwrap()),
             Action::Finish(Outcome::Local(status, _)) => format!("end own {status}"),
+            Action::FlowGone(branch) => format!("forget {branch}"),
             Action::EarlyEnded(tags, status) => format!("early {} over {status}", tags.join("+")),
         })
         .collect();
@@ -355,4 +356,51 @@ fn a_redirection_is_followed_in_part() {
     bench.start();
     bench.cancel();
     assert!(!bench.fork.may_redirect(0));
+}
+
+/// A phone with so many flows.
+fn flows(kind: Kind, count: u64) -> Bench {
+    let (local, remote) = ("[::1]:5060".parse().unwrap(), "[::1]:6000".parse().unwrap());
+    let target = |number: u64| {
+        let connection = Some(ConnectionId(number).only());
+        let flow = Flow { transport: Transport::Tcp, local, remote, connection };
+        let binding = Some((schema::LineId(1), number.to_string()));
+        Target { binding, ..Target::new(None, flow, false) }
+    };
+    let others = (1..count).map(target).collect();
+    let group = vec![Target { others, ..target(0) }];
+    let now = Instant::now();
+    Bench { fork: Fork::new(true, kind, vec![group], Timers::default()), start: now, now }
+}
+
+/// RFC 5626 §7: when a flow is gone its binding is forgotten, and the phone's next flow is tried.
+/// RFC 5626 §7: when all are gone the caller hears that the phone is not there.
+#[test]
+fn the_next_flow_is_tried() {
+    let mut bench = flows(Kind::Phones, 3);
+    assert_eq!(bench.start(), "send 0");
+    assert_eq!(bench.failed(0, Failure::Transport), "forget 0, send 1");
+    assert_eq!(bench.response(1, 430), "forget 1, send 2");
+    assert_eq!(bench.response(2, 180), "pass 180");
+    assert_eq!(bench.response(2, 200), "pass 200 of 2");
+    let mut bench = flows(Kind::Phones, 1);
+    bench.start();
+    assert_eq!(bench.failed(0, Failure::Transport), "forget 0, end own 480");
+    // Silence is no proof.
+    let mut bench = flows(Kind::Phones, 2);
+    bench.start();
+    assert_eq!(bench.failed(0, Failure::TimedOut), "send 1");
+    assert_eq!(bench.response(1, 486), "end 486");
+    // What the phone says over one flow it would say over the other.
+    let mut bench = flows(Kind::Phones, 2);
+    bench.start();
+    assert_eq!(bench.response(0, 486), "end 486");
+}
+
+/// RFC 5626 §5.3.1: a request that asks for a flow which is gone gets 430.
+#[test]
+fn a_hop_over_a_flow_that_is_gone() {
+    let mut bench = flows(Kind::Hop, 1);
+    bench.start();
+    assert_eq!(bench.failed(0, Failure::Transport), "forget 0, end own 430");
 }

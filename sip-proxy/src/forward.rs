@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use schema::{CallRecord, CallResult, EndedBy, LineId};
+use schema::{CallRecord, CallResult, Change, EndedBy, LineId};
 use sip_core::core::TimerId;
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
@@ -99,17 +99,25 @@ impl ProxyCore {
 
     /// An ACK for a 2xx follows its dialog's Route and has no transaction (RFC 3261 §16.6 and §17.1.1.3). There is nobody to tell
     /// when it cannot.
-    pub(crate) fn ack(&mut self, request: &Message, flow: Flow) {
+    pub(crate) fn ack(&mut self, now: Instant, request: &Message, flow: Flow) {
         let forwarded = validate(request).ok().and_then(|valid| {
             let path = Path::of(request, &flow, &self.settings).ok().filter(|path| path.signed)?;
             let max_forwards = valid.max_forwards?;
-            let (message, next) = path.next(&flow, &self.settings)?;
+            let (message, target) = self.next_in_dialog(now, &path, &flow)?;
+            let next = target.flow;
             let base = match self.settings.is_translator(&flow) {
                 true => message.edit().set(Name::MaxForwards, max_forwards).finish(),
                 false => self.prepare_untrusted(&message, max_forwards),
             };
             let via = self.via(&next, valid.hash);
-            Some((base.edit().prepend(Name::Via, via).finish(), next))
+            let mut edit = base.edit();
+            if let Some(uri) = &target.uri {
+                edit.request_uri(uri);
+            }
+            for route in &target.routes {
+                edit.prepend(Name::Route, route);
+            }
+            Some((edit.prepend(Name::Via, via).finish(), next))
         });
         match forwarded {
             Some((ack, next)) => self.layer.send(&ack, next),
@@ -231,6 +239,7 @@ impl ProxyCore {
                 Action::Provisional(response) => self.respond(now, context.forwarding.server, response),
                 Action::Success(branch, response) => self.succeed(now, &mut context, branch, response),
                 Action::Finish(outcome) => self.finish(now, &mut context, outcome),
+                Action::FlowGone(branch) => self.forget_flow(&context, branch),
                 Action::EarlyEnded(tags, status) => self.end_early(now, &context, tags, status),
             }
         }
@@ -388,6 +397,15 @@ impl ProxyCore {
         }
         let server = context.forwarding.server;
         self.respond(now, server, response);
+    }
+
+    /// A binding whose flow is gone leads nowhere: it goes, in memory at once.
+    fn forget_flow(&mut self, context: &Context, branch: usize) {
+        let binding = context.forwarding.fork.target(branch).and_then(|target| target.binding.clone());
+        let Some((line, contact)) = binding else { return };
+        tracing::info!(line = line.0, "a flow of a phone is gone");
+        self.locations.remove(line, &contact);
+        self.save_quietly(vec![Change::RemoveBinding { line, contact }]);
     }
 
     /// Tells the caller that early dialogs are over (RFC 6228 §6), when it understands that and does not want it reliably, which is

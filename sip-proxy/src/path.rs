@@ -18,6 +18,8 @@ pub(crate) struct Path {
     pub(crate) signed: bool,
     /// Whether Route values of others are left.
     pub(crate) has_routes: bool,
+    /// The flow of ours that one of our values names: the request goes there and nowhere else.
+    pub(crate) over: Option<Flow>,
     /// What the last of our values says about the side that it faces.
     facing: Option<Facing>,
 }
@@ -36,7 +38,13 @@ impl Path {
         let mut routes = request.all::<Route>().collect::<Result<Vec<_>, _>>()?;
         if routes.is_empty() && !request.request_uri_text().contains(';') {
             // The most usual case costs nothing.
-            return Ok(Path { message: request.clone(), signed: false, has_routes: false, facing: None });
+            return Ok(Path {
+                message: request.clone(),
+                signed: false,
+                has_routes: false,
+                over: None,
+                facing: None,
+            });
         }
         let call_id = request.call_id()?;
         let verify = |uri: &SipUri| settings.signer.verify(call_id, uri);
@@ -49,7 +57,7 @@ impl Path {
             strict = routes.pop().map(|last| last.0.uri);
         }
         let mut own = 0;
-        let mut facing = None;
+        let (mut facing, mut over) = (None, None);
         while let Some(uri) = routes.get(own).and_then(|route| route.uri.sip()) {
             let route = verify(uri);
             if route.is_none() && !settings.is_own(&uri.host_port, flow) {
@@ -57,6 +65,8 @@ impl Path {
             }
             own += 1;
             signed |= route.is_some();
+            over =
+                over.or_else(|| settings.signer.flow_of(uri).filter(|flow| settings.listens_on(flow.local)));
             facing = route.map(|route| Facing {
                 transport: uri.transport().unwrap_or(Transport::Udp),
                 local: uri.socket_addr(),
@@ -77,7 +87,8 @@ impl Path {
             }
         };
         // With one value only, both sides are alike and nothing more is known about the other one.
-        Ok(Path { message, signed, has_routes: !left.is_empty(), facing: facing.filter(|_| own > 1) })
+        let facing = facing.filter(|_| own > 1);
+        Ok(Path { message, signed, has_routes: !left.is_empty(), over, facing })
     }
 
     /// Where the request goes by its Route, or else by its Request-URI; and the message as that hop must get it: a strict router
@@ -109,7 +120,11 @@ impl Path {
             (uri, _) => uri,
         };
         let next = match next_hop(&uri, flow, settings) {
-            Some(next) if !is_over_websocket(&uri) => self.facing_side(next, settings),
+            Some(next) if !is_over_websocket(&uri) => {
+                // RFC 5626 §5.3: who marks its Contact with `ob` is reached over its flow and no other way.
+                let keeps_flow = uri.sip().is_some_and(|uri| uri.params.has("ob"));
+                self.facing_side(next, keeps_flow, settings)
+            }
             // A browser has no address to be reached at, and names one in `.invalid` (RFC 7118 §5.2); others name a host that we do not
             // know. Their connection leads there.
             _ => self.facing.and_then(|facing| facing.own_flow(flow, settings))?,
@@ -118,9 +133,12 @@ impl Path {
     }
 
     /// The next hop from the side that our value faces.
-    fn facing_side(&self, mut next: Flow, settings: &Settings) -> Flow {
+    fn facing_side(&self, mut next: Flow, keeps_flow: bool, settings: &Settings) -> Flow {
         if let Some(facing) = self.facing.filter(|facing| facing.transport == next.transport) {
-            next.connection = facing.connection;
+            next.connection = match keeps_flow {
+                true => facing.connection.map(ConnectionId::only),
+                false => facing.connection,
+            };
             if let Some(local) = facing
                 .local
                 .filter(|local| settings.listens_on(*local) && settings.can_send_from(*local, next.remote))

@@ -59,6 +59,36 @@ impl RouteSigner {
         genuine.then_some(OwnRoute { connection })
     }
 
+    /// A Route value that leads over one flow of a node of ours (RFC 5626 §5.2: a flow token, signed).
+    pub(crate) fn flow_route(&self, flow: &Flow) -> String {
+        let mut uri = SipUri::of_address(flow.local, flow.transport);
+        uri.params.set("lr", None);
+        let text = flow_bytes(flow);
+        let mut token = String::with_capacity(2 * (text.len() + CODE_BYTES));
+        for byte in text.iter().chain(&self.mac(b"centrex6 flow\0", &text)) {
+            token.push_str(&format!("{byte:02x}"));
+        }
+        uri.params.set(FLOW, Some(&token));
+        format!("<{uri}>")
+    }
+
+    /// The flow that a Route value of ours names.
+    pub(crate) fn flow_of(&self, uri: &SipUri) -> Option<Flow> {
+        let digits = uri.params.value(FLOW).filter(|digits| digits.is_ascii() && digits.len() <= 512)?;
+        let bytes: Vec<u8> = (0..digits.len() / 2)
+            .map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok())
+            .collect::<Option<_>>()?;
+        let (text, code) = bytes.split_at_checked(bytes.len().checked_sub(CODE_BYTES)?)?;
+        let genuine: bool = self.mac(b"centrex6 flow\0", text).as_slice().ct_eq(code).into();
+        let text = std::str::from_utf8(text).ok().filter(|_| genuine)?;
+        let mut words = text.split(' ');
+        let transport = words.next()?.parse().ok()?;
+        let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let connection =
+            words.next().and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(ConnectionId);
+        Some(Flow { transport, local, remote, connection })
+    }
+
     fn value(&self, call_id: &str, flow: &Flow, host: &HostPort) -> String {
         let mut code = self.code(call_id, flow.connection);
         if let Some(connection) = flow.connection {
@@ -86,6 +116,21 @@ impl RouteSigner {
     }
 }
 
+impl RouteSigner {
+    fn mac(&self, purpose: &[u8], text: &[u8]) -> Vec<u8> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of every length");
+        mac.update(purpose);
+        mac.update(text);
+        mac.finalize().into_bytes().iter().take(CODE_BYTES).copied().collect()
+    }
+}
+
+fn flow_bytes(flow: &Flow) -> Vec<u8> {
+    let text = format!("{} {} {}", flow.transport, flow.local, flow.remote);
+    let text = flow.connection.map_or(text.clone(), |connection| format!("{text} {:x}", connection.0));
+    text.into_bytes()
+}
+
 impl fmt::Debug for RouteSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RouteSigner(…)")
@@ -94,6 +139,8 @@ impl fmt::Debug for RouteSigner {
 
 /// The URI parameter that marks our own Record-Route.
 const PARAMETER: &str = "c6";
+/// The URI parameter that names a flow.
+const FLOW: &str = "c6f";
 /// 80 bits: guessing goes over the network, one guess a message.
 const CODE_BYTES: usize = 10;
 
@@ -142,6 +189,30 @@ mod tests {
         let connection = Some(ConnectionId(0xab));
         assert_eq!(signer().verify("call-1", incoming), Some(OwnRoute { connection }));
         assert_eq!(record(&flow(Transport::Tcp, Some(1)), &flow(Transport::Tcp, Some(1))).len(), 2);
+    }
+
+    /// RFC 5626 §5.2: nobody but us can make or change a flow token.
+    #[test]
+    fn a_flow_token_cannot_be_forged() {
+        let (mut flow, _) = flow(Transport::Tcp, Some(0xab));
+        flow.connection = flow.connection.map(ConnectionId::only);
+        let route = NameAddr::parse(&signer().flow_route(&flow)).unwrap();
+        let uri = route.uri.sip().unwrap();
+        assert!(uri.is_loose() && uri.transport() == Some(Transport::Tcp));
+        assert_eq!(signer().flow_of(uri), Some(flow));
+        assert_eq!(RouteSigner::new([8; 32]).flow_of(uri), None);
+        let token = uri.params.value(FLOW).unwrap();
+        for at in 0..token.len() {
+            let digit = if &token[at..=at] == "0" { "1" } else { "0" };
+            let mut forged = uri.clone();
+            forged.params.set(FLOW, Some(&format!("{}{digit}{}", &token[..at], &token[at + 1..])));
+            assert_eq!(signer().flow_of(&forged), None, "{at}");
+        }
+        for nonsense in ["", "0", "zz", "00", &"00".repeat(300)] {
+            let mut forged = uri.clone();
+            forged.params.set(FLOW, Some(nonsense));
+            assert_eq!(signer().flow_of(&forged), None);
+        }
     }
 
     #[test]

@@ -7,10 +7,12 @@ use ipnet::IpNet;
 use node::config::{Config, DigestAlgorithm};
 use node::listener::Listener;
 use node::telemetry::Mask;
+use registrar::GruuKey;
 use sip_core::auth::Algorithm;
 use sip_core::flow::{Flow, Transport};
-use sip_core::transaction;
+use sip_core::wire::header::NameAddr;
 use sip_core::wire::{Host, HostPort, Method};
+use sip_core::{subscription, transaction};
 
 use crate::dial_plan::DialPlan;
 use crate::fork::Timers;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub transactions: transaction::Settings,
     /// The registrar's part.
     pub registrar: registrar::Settings,
+    /// Subscriptions to registrations, each worker's.
+    pub subscriptions: subscription::Settings,
     /// Signs our Record-Route.
     pub signer: RouteSigner,
 }
@@ -147,8 +151,18 @@ impl Settings {
                 max_expires: role.max_expires,
                 default_expires: role.default_expires,
                 max_bindings: role.max_bindings_per_line,
+                service_route: role
+                    .service_route
+                    .iter()
+                    .filter_map(|route| NameAddr::parse(route.as_str()).ok())
+                    .collect(),
+                // A sign of life before we would close the stream.
+                flow_timer: (config.sip.stream.idle * 4 / 5)
+                    .clamp(Duration::from_secs(10), Duration::from_secs(840)),
+                gruu: GruuKey::new(key),
                 mask: Mask::new(&config.log),
             },
+            subscriptions: subscription::Settings::default(),
             signer: RouteSigner::new(key),
         }
     }
@@ -296,6 +310,7 @@ impl Settings {
                 realm: "centrex6.example".to_owned(),
                 ..registrar::Settings::default()
             },
+            subscriptions: subscription::Settings::default(),
             signer: RouteSigner::new([7; 32]),
         }
     }

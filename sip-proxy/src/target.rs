@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use schema::Binding;
+use schema::{Binding, LineId};
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::wire::header::NameAddr;
 use sip_core::wire::{SipUri, Uri};
@@ -23,6 +23,17 @@ pub(crate) struct Target {
     pub(crate) trusted: bool,
     /// The Max-Breadth of its branch (RFC 5393 §5.3.3); `None` writes none.
     pub(crate) breadth: Option<u32>,
+    /// The binding, when it is one of several flows of a phone: forgotten when the flow is gone.
+    pub(crate) binding: Option<(LineId, String)>,
+    /// The phone's other flows, tried in turn when this one is gone (RFC 5626 §5.3): one phone rings once.
+    pub(crate) others: Vec<Target>,
+}
+
+impl Target {
+    /// A place without anything special.
+    pub(crate) fn new(uri: Option<String>, flow: Flow, trusted: bool) -> Target {
+        Target { uri, routes: Vec::new(), flow, trusted, breadth: None, binding: None, others: Vec::new() }
+    }
 }
 
 /// The targets of a line: those of the best `q` together, then those of the next (RFC 3261 §16.6), at most `limit` in all and
@@ -37,9 +48,24 @@ pub(crate) fn of_bindings(
 ) -> Vec<Vec<Target>> {
     let most = breadth.unwrap_or(DEFAULT_BREADTH) as usize;
     let mut groups: Vec<(u16, Vec<Target>)> = Vec::new();
+    let mut phones: Vec<(&str, usize, usize)> = Vec::new();
     let targets =
-        bindings.iter().filter_map(|binding| Some((binding.q, of_binding(binding, incoming, settings)?)));
-    for (q, target) in targets.take(settings.limits.max_branches) {
+        bindings.iter().filter_map(|binding| Some((binding, of_binding(binding, incoming, settings)?)));
+    for (binding, target) in targets.take(settings.limits.max_branches) {
+        let q = binding.q;
+        if let Some(instance) = binding.instance.as_deref().filter(|_| binding.is_flow()) {
+            let known = phones.iter().find(|(phone, ..)| *phone == instance);
+            let first = known.and_then(|(_, group, place)| groups.get_mut(*group)?.1.get_mut(*place));
+            if let Some(first) = first {
+                first.others.push(target);
+                continue;
+            }
+            let (group, place) = match groups.last() {
+                Some((last, group)) if *last == q && group.len() < most => (groups.len() - 1, group.len()),
+                _ => (groups.len(), 0),
+            };
+            phones.push((instance, group, place));
+        }
         match groups.last_mut() {
             Some((last, group)) if *last == q && group.len() < most => group.push(target),
             _ => groups.push((q, vec![target])),
@@ -69,14 +95,7 @@ pub(crate) fn of_translators(
             let flow = settings.outgoing(translator.transport, translator.addr, incoming)?;
             let mut uri = SipUri::of_address(translator.addr, translator.transport);
             uri.user = SipUri::new(Some(number), uri.host_port.clone()).user;
-            let breadth = None;
-            Some(vec![Target {
-                uri: Some(uri.to_string()),
-                routes: Vec::new(),
-                flow,
-                trusted: true,
-                breadth,
-            }])
+            Some(vec![Target::new(Some(uri.to_string()), flow, true)])
         })
         .collect()
 }
@@ -98,15 +117,25 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
     };
     let flow = match binding.path.first() {
         Some(path) => named(&NameAddr::parse(path).ok()?.uri)?,
-        None => match learned(&binding.received, incoming, settings) {
-            Some(flow) => flow,
+        None => match Learned::read(&binding.received)
+            .map_or(Reach::Contact, |learned| learned.reach(binding.is_flow(), incoming, settings))
+        {
+            Reach::Flow(flow) => flow,
+            Reach::Through(flow, route) => {
+                return Some(Target { routes: vec![route], ..target(binding, flow) });
+            }
+            Reach::Gone => return None,
             // Only where the phone itself is: a Contact may name any address.
-            None => named(&binding.contact.parse().ok()?)
+            Reach::Contact => named(&binding.uri().parse().ok()?)
                 .filter(|flow| binding.source.is_none_or(|source| source.ip() == flow.remote.ip()))?,
         },
     };
-    let uri = Some(request_uri(&binding.contact));
-    Some(Target { uri, routes: binding.path.clone(), flow, trusted: false, breadth: None })
+    Some(Target { routes: binding.path.clone(), ..target(binding, flow) })
+}
+
+fn target(binding: &Binding, flow: Flow) -> Target {
+    let key = binding.is_flow().then(|| (binding.line, binding.contact.clone()));
+    Target { binding: key, ..Target::new(Some(request_uri(binding.uri())), flow, false) }
 }
 
 /// What a Contact becomes in a request line (RFC 3261 §16.6, step 2).
@@ -117,22 +146,60 @@ fn request_uri(contact: &str) -> String {
     }
 }
 
-/// The flow as the registrar wrote it: transport, address of the node, address of the phone, and the node's name.
-///
-/// Another node's flow cannot be used: its address is not ours to send from or to put into Record-Route, and its streams are
-/// not ours either. From here, the phone's address is reached from our own, and a phone on a stream by its Contact.
-fn learned(received: &str, incoming: &Flow, settings: &Settings) -> Option<Flow> {
-    let mut words = received.split(' ');
-    let transport = words.next()?.parse().ok()?;
-    let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let is_own = words.next() == Some(&settings.node) && settings.listens_on(local);
-    let connection = words.next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    let connection = connection.map(|number| ConnectionId(number).only());
-    match (is_own, transport) {
-        // Where no stream is named, the shell finds the one that the phone keeps open by its address.
-        (true, _) => Some(Flow { transport, local, remote, connection }),
-        (false, Transport::Udp) => settings.outgoing(transport, remote, incoming),
-        (false, _) => None,
+/// The flow of a binding, as the registrar wrote it: transport, address of the node, address of the phone, the node's name, and the
+/// stream's where no other one will do.
+struct Learned<'a> {
+    flow: Flow,
+    node: Option<&'a str>,
+}
+
+/// How a phone is reached that has registered over a flow.
+enum Reach {
+    /// Over this flow.
+    Flow(Flow),
+    /// Over another node, which keeps the flow that the Route value names.
+    Through(Flow, String),
+    /// At its Contact.
+    Contact,
+    /// Not at all: its flow is one that cannot be used any more.
+    Gone,
+}
+
+impl<'a> Learned<'a> {
+    fn read(received: &'a str) -> Option<Learned<'a>> {
+        let mut words = received.split(' ');
+        let transport = words.next()?.parse().ok()?;
+        let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let node = words.next();
+        let connection = words.next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let connection = connection.map(|number| ConnectionId(number).only());
+        Some(Learned { flow: Flow { transport, local, remote, connection }, node })
+    }
+
+    /// Another node's flow cannot be used from here: its address is not ours to send from or to put into Record-Route, and its streams
+    /// are not ours either. A phone that keeps flows is reached through that node (RFC 5626 §5.3); any other one, from our own address
+    /// over UDP, and by its Contact over a stream.
+    fn reach(&self, is_flow: bool, incoming: &Flow, settings: &Settings) -> Reach {
+        let Flow { transport, local, remote, connection } = self.flow;
+        if self.node == Some(&settings.node) && settings.listens_on(local) {
+            return match (is_flow, transport.is_reliable(), connection) {
+                (true, true, None) => Reach::Gone,
+                // The shell finds the stream that the phone keeps open by its address.
+                _ => Reach::Flow(self.flow),
+            };
+        }
+        if is_flow && self.node != Some(&settings.node) {
+            let route = settings.signer.flow_route(&self.flow);
+            let through = settings.outgoing(transport, local, incoming);
+            return through.map_or(Reach::Gone, |through| Reach::Through(through, route));
+        }
+        match transport {
+            Transport::Udp => {
+                settings.outgoing(transport, remote, incoming).map_or(Reach::Contact, Reach::Flow)
+            }
+            _ if is_flow => Reach::Gone,
+            _ => Reach::Contact,
+        }
     }
 }
 
@@ -235,6 +302,61 @@ mod tests {
         let target = of_binding(&with_path, &incoming(), &settings).unwrap();
         assert_eq!(target.flow.remote, "[2001:db8::99]:5080".parse().unwrap());
         assert_eq!(target.routes, ["<sip:[2001:db8::99]:5080;lr>"]);
+    }
+
+    fn flow(number: u32, received: &str, instance: &str) -> Arc<Binding> {
+        let plain = binding("sip:102@[2001:db8::10]:6000;transport=tcp", 1000);
+        Arc::new(Binding {
+            contact: Binding::contact_of(&plain.contact, Some(number)),
+            reg_id: Some(number),
+            instance: Some(instance.to_owned()),
+            received: received.to_owned(),
+            ..Binding::clone(&plain)
+        })
+    }
+
+    /// RFC 5626 §7: of several flows of one phone one is used, and the others when it is gone.
+    #[test]
+    fn one_phone_rings_once() {
+        let own =
+            |number: u32| format!("TCP [2001:db8::1]:5060 [2001:db8::10]:4000{number} node1 {number:x}");
+        let bindings = [
+            flow(1, &own(1), "<urn:a>"),
+            flow(2, &own(2), "<urn:a>"),
+            flow(1, &own(3), "<urn:b>"),
+            binding("sip:c@[::1]", 1000),
+        ];
+        let groups = of_bindings(&bindings, &incoming(), &Settings::for_tests(), None);
+        let [group] = groups.as_slice() else { panic!("{groups:?}") };
+        assert_eq!(group.iter().map(|target| target.others.len()).collect::<Vec<_>>(), [1, 0, 0]);
+        assert_eq!(group[0].flow.connection, Some(ConnectionId(1).only()));
+        assert_eq!(group[0].others[0].flow.connection, Some(ConnectionId(2).only()));
+        assert_eq!(group[0].uri.as_deref(), Some("sip:102@[2001:db8::10]:6000;transport=tcp"));
+    }
+
+    /// RFC 5626 §5.3.1: a flow that another node keeps is reached through that node, by a token that it signed.
+    #[test]
+    fn a_flow_of_another_node_is_reached_through_it() {
+        let settings = Settings::for_tests();
+        let elsewhere = flow(1, "TCP [2001:db8::2]:5060 [2001:db8::10]:40001 node2 ab", "<urn:a>");
+        let target = of_binding(&elsewhere, &incoming(), &settings).unwrap();
+        assert_eq!(target.flow.remote, "[2001:db8::2]:5060".parse().unwrap());
+        let route = NameAddr::parse(&target.routes[0]).unwrap();
+        let named = settings.signer.flow_of(route.uri.sip().unwrap()).unwrap();
+        assert_eq!(
+            (named.remote, named.connection),
+            ("[2001:db8::10]:40001".parse().unwrap(), Some(ConnectionId(0xab).only()))
+        );
+        // One of before this node got another address, and a stream without a name.
+        for received in [
+            "TCP [2001:db8::3]:5060 [2001:db8::10]:1 node1 ab",
+            "TCP [2001:db8::1]:5060 [2001:db8::10]:1 node1",
+        ] {
+            assert!(
+                of_binding(&flow(1, received, "<urn:a>"), &incoming(), &settings).is_none(),
+                "{received}"
+            );
+        }
     }
 
     #[test]

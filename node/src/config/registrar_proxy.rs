@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sip_core::wire::SipUri;
+use sip_core::wire::header::NameAddr;
 
 use super::reader::Section;
 use crate::listener::Listener;
@@ -41,6 +43,8 @@ pub struct RegistrarProxy {
     pub min_session_expires: Duration,
     /// Whether a phone's redirection to another line is followed.
     pub follow_redirects: bool,
+    /// The way that phones are told to take for their requests (RFC 3608).
+    pub service_route: Vec<LooseRoute>,
 }
 
 impl RegistrarProxy {
@@ -69,6 +73,7 @@ impl RegistrarProxy {
                 90..=86_400,
             ),
             follow_redirects: section.flag("follow_redirects", default.follow_redirects),
+            service_route: section.list("service_route", default.service_route),
         };
         if role.listen.is_empty() {
             section.refuse("listen", "must name at least one listener");
@@ -104,6 +109,7 @@ impl Default for RegistrarProxy {
             session_expires: Duration::from_secs(1800),
             min_session_expires: Duration::from_secs(90),
             follow_redirects: true,
+            service_route: vec![],
         }
     }
 }
@@ -143,6 +149,31 @@ impl FromStr for DigestAlgorithm {
             .into_iter()
             .find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(word))
             .ok_or_else(|| UnknownAlgorithm(word.to_owned()))
+    }
+}
+
+/// A Route value of a loose router: `<sip:proxy.example.net;lr>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LooseRoute(String);
+
+impl LooseRoute {
+    /// As it stands in a header.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The word is no Route value of a loose router.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no route such as \"<sip:proxy.example.net;lr>\"")]
+pub struct BadRoute(String);
+
+impl FromStr for LooseRoute {
+    type Err = BadRoute;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let route = NameAddr::parse(word).ok().filter(|route| route.uri.sip().is_some_and(SipUri::is_loose));
+        route.map(|route| LooseRoute(route.to_string())).ok_or_else(|| BadRoute(word.to_owned()))
     }
 }
 
@@ -219,6 +250,17 @@ fn bracketed(ip: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_routes() {
+        assert_eq!(
+            "<sip:p.example.net;lr>".parse::<LooseRoute>().unwrap().as_str(),
+            "<sip:p.example.net;lr>"
+        );
+        for word in ["", "p.example.net", "<sip:p.example.net>", "<tel:110;lr>"] {
+            assert!(word.parse::<LooseRoute>().is_err(), "{word}");
+        }
+    }
 
     #[test]
     fn reads_hosts() {

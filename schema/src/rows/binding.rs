@@ -9,7 +9,8 @@ use super::{InvalidRow, LineId, check_text, ensure};
 pub struct Binding {
     /// The line.
     pub line: LineId,
-    /// The contact URI.
+    /// The contact: its URI. One of several flows of a phone (RFC 5626) has its number behind it, `<sip:…>;reg-id=2`, because flows
+    /// have the same URI more often than not.
     pub contact: String,
     /// The Call-ID of the REGISTER that last changed it.
     pub call_id: String,
@@ -37,6 +38,22 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// What stands in `contact`.
+    pub fn contact_of(uri: &str, flow: Option<u32>) -> String {
+        flow.map_or_else(|| uri.to_owned(), |number| format!("<{uri}>;reg-id={number}"))
+    }
+
+    /// The contact's URI.
+    pub fn uri(&self) -> &str {
+        let inside = self.contact.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+        inside.map_or(self.contact.as_str(), |(uri, _)| uri)
+    }
+
+    /// Whether it is one of several flows of a phone (RFC 5626): reached over that flow only.
+    pub fn is_flow(&self) -> bool {
+        self.contact.starts_with('<')
+    }
+
     /// Whether the binding may be stored.
     ///
     /// # Errors
@@ -63,3 +80,33 @@ impl Binding {
 
 /// The longest URI that is stored, in bytes; it must fit into an index entry of either database.
 const MAX_URI: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_with_one_uri_are_told_apart() {
+        let uri = "sip:101@[2001:db8::7]:5060;transport=tcp";
+        let binding = |flow| Binding {
+            line: LineId(1),
+            contact: Binding::contact_of(uri, flow),
+            call_id: String::new(),
+            cseq: 1,
+            q: 1000,
+            expires_at: 0,
+            stored_until: 0,
+            path: Vec::new(),
+            received: "x".to_owned(),
+            user_agent: None,
+            instance: None,
+            reg_id: flow,
+            source: None,
+        };
+        let (plain, one, two) = (binding(None), binding(Some(1)), binding(Some(2)));
+        assert_eq!([plain.uri(), one.uri(), two.uri()], [uri; 3]);
+        assert_eq!([plain.is_flow(), one.is_flow(), two.is_flow()], [false, true, true]);
+        assert_ne!(one.contact, two.contact);
+        assert!(one.check().is_ok());
+    }
+}

@@ -271,14 +271,25 @@ impl Harness {
         let request = self.request(&Method::Register, from, to, "sip:s1.example.net");
         let request =
             request.edit().set(Name::To, format_args!("<sip:{to}>")).append(Name::Expires, 600).finish();
-        self.deliver(from, &request);
+        self.answer_challenge(from, &request, auth_user, password)
+    }
+
+    /// Sends a request to ourselves, and gives it with the answer to its challenge, which was not sent.
+    pub(crate) fn answer_challenge(
+        &mut self,
+        from: &str,
+        request: &Message,
+        auth_user: &str,
+        password: &str,
+    ) -> Message {
+        self.deliver(from, request);
         let challenge = self.expect(from, 401);
         // The same arithmetic as for a proxy's challenge.
         let as_proxy = challenge
             .edit()
             .append(Name::ProxyAuthenticate, challenge.required::<WwwAuthenticate>().unwrap())
             .finish();
-        let again = self.authorize(&request, &as_proxy, auth_user, password);
+        let again = self.authorize(request, &as_proxy, auth_user, password);
         let credentials = again.text(Name::ProxyAuthorization).unwrap().to_owned();
         again.edit().remove(Name::ProxyAuthorization).append(Name::Authorization, credentials).finish()
     }

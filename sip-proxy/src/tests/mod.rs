@@ -3,10 +3,12 @@
 mod calls;
 mod extensions;
 mod forking;
+mod gruu;
 mod harness;
 mod limits;
 mod nonsense;
 mod outside;
 mod redirection;
+mod registrations;
 mod relaying;
 mod sightings;
