@@ -138,6 +138,8 @@ impl SiteStatus {
                     address,
                     state: match target.map(Target::health) {
                         None => "not_asked",
+                        // Nobody says how it is while it cannot be reached.
+                        Some(Health::Answering | Health::Suspected) if !reachable => "unknown",
                         Some(Health::Unknown) => "unknown",
                         Some(Health::Answering | Health::Suspected) => "answering",
                         Some(Health::Mute) => "silent",

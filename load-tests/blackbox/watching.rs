@@ -23,6 +23,14 @@ async fn a_phone_that_falls_silent_is_an_alarm_until_it_is_back() {
     assert!(alarm["remedy"].as_str().unwrap().contains("switch"), "{alarm:#}");
     let status = await_status(&node, |site| site["state"] == "phones_missing");
     assert_eq!(status["phones"]["mute"], serde_json::json!(["103"]));
+    let text = String::from_utf8(node.say(&["site", "status", "801"]).stdout).unwrap();
+    let shown = [
+        "site 801 (s01.example.net): phones_missing since ",
+        "3 known, 3 registered, 2 answering",
+        "mute        103",
+        cause,
+    ];
+    assert!(shown.iter().all(|part| text.contains(part)), "{text}");
     let id = alarm["id"].to_string();
     let acked = node.cli(&["alarm", "ack", &id, "--by", "night shift", "--comment", "ticket 4711"]);
     assert_eq!((&acked["acked_by"], &acked["comment"]), (&"night shift".into(), &"ticket 4711".into()));

@@ -18,9 +18,84 @@ pub(super) async fn reply(office: &Office, site: Option<&Site>) -> Result<Reply,
     let Some(site) = site else { return Ok(Reply::rows(&COLUMNS, rows)) };
     let row = rows.into_iter().find(|row| row["code"] == site.code.as_str());
     // A site that was added a moment ago: the watch has not looked yet.
-    Ok(Reply::Item(
-        row.unwrap_or_else(|| json!({ "code": site.code, "name": site.name, "state": "not_seen" })),
-    ))
+    let row = row.unwrap_or_else(|| json!({ "code": site.code, "name": site.name, "state": "not_seen" }));
+    Ok(Reply::Done { message: words(&row), item: row })
+}
+
+/// One site for people, a line a matter.
+fn words(row: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::Null => "?".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let of = |part: &str, name: &str| text(&row[part][name]);
+    let when = |value: &Value| value.as_i64().map_or("?".to_owned(), time);
+    let since = row["since"].as_i64().map(|since| format!(" since {}", time(since))).unwrap_or_default();
+    let state = text(&row["state"]);
+    let mut lines = vec![format!("site {} ({}): {state}{since}", text(&row["code"]), text(&row["name"]))];
+    if row["note"].is_string() {
+        lines.push(format!("note        {}", text(&row["note"])));
+    }
+    if row["tunnel"].is_object() {
+        let (account, word) = (of("tunnel", "account"), text(&row["tunnel_word"]));
+        lines.push(match row["tunnel"]["since"].is_i64() {
+            true => format!(
+                "tunnel      {word} since {}, account {account}, IAD at {}, tunnel server {}",
+                when(&row["tunnel"]["since"]),
+                of("tunnel", "client"),
+                of("tunnel", "server")
+            ),
+            false => format!("tunnel      account {account} has never logged in"),
+        });
+    }
+    if row["iad"].is_object() {
+        let ago = row["iad"]["answered_seconds_ago"].as_u64();
+        let ago = ago.map(|seconds| format!(", answered {seconds} s ago")).unwrap_or_default();
+        lines.push(format!("IAD         {} {}{ago}", of("iad", "address"), of("iad", "state")));
+    }
+    if row["phones"].is_object() {
+        let phones = &row["phones"];
+        let mut line = format!(
+            "phones      {} known, {} registered",
+            text(&phones["known"]),
+            text(&phones["registered"])
+        );
+        for (name, what) in
+            [("answering", "answering"), ("never_seen", "never seen"), ("waiting", "not asked yet")]
+        {
+            if phones[name].as_u64().is_some_and(|count| count > 0 || name == "answering") {
+                line.push_str(&format!(", {} {what}", phones[name]));
+            }
+        }
+        lines.push(line);
+        let mute: Vec<&str> =
+            phones["mute"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !mute.is_empty() {
+            lines.push(format!("mute        {}", mute.join(", ")));
+        }
+    }
+    if row["neighbours"].is_object() {
+        let entries = match row["neighbours"]["reported_at"].is_i64() {
+            true => format!(
+                "{} in use at {}, ",
+                of("neighbours", "entries"),
+                when(&row["neighbours"]["reported_at"])
+            ),
+            false => String::new(),
+        };
+        let (capacity, needed) = (of("neighbours", "capacity"), of("neighbours", "needed"));
+        lines.push(format!("neighbours  {capacity} entries, {entries}{needed} needed"));
+    }
+    for alarm in row["alarms"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "alarm {:<6}{}: {}",
+            text(&alarm["id"]),
+            text(&alarm["kind"]),
+            text(&alarm["cause"])
+        ));
+    }
+    lines.join("\n")
 }
 
 async fn watched(office: &Office) -> Option<Vec<SiteStatus>> {
