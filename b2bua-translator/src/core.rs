@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use crate::body::{ACCEPTED, Body};
 use crate::call::{Call, Incoming};
 use crate::env::{CallKey, Env, Owner, alarm_of};
+use crate::hosts::{self, Hosts};
 use crate::keep_alive::{self, KeepAlive};
 use crate::leg::{Agreement, Peering, allow};
 use crate::question::{Answer, Question};
@@ -57,6 +58,8 @@ pub struct TranslatorCore {
     next_call: u64,
     /// The one worker that watches the gateways.
     keep_alive: Option<KeepAlive>,
+    /// The same one asks where gateways are that are known by name.
+    hosts: Option<Hosts>,
     /// The certificates' names of open connections; as many as there are connections.
     identified: HashMap<ConnectionId, Arc<[String]>>,
     draining: bool,
@@ -85,6 +88,7 @@ impl TranslatorCore {
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
         let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
         if keep_alive.is_some() {
+            env.out.push_back(Output::SetTimer(hosts::TIMER, Some(clock.anchor())));
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
         TranslatorCore {
@@ -92,6 +96,7 @@ impl TranslatorCore {
             shared,
             calls: HashMap::new(),
             next_call: 1,
+            hosts: keep_alive.is_some().then(Hosts::default),
             keep_alive,
             identified: HashMap::new(),
             draining: false,
@@ -199,6 +204,8 @@ impl TranslatorCore {
             Some(Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify) => {
                 self.env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
+            // Who is in no call has nobody to transfer.
+            Some(Method::Refer) => self.env.refuse(server, StatusCode::FORBIDDEN, &[]),
             Some(Method::Other(_)) => self.env.refuse(server, StatusCode::NOT_IMPLEMENTED, &[]),
             _ => {
                 let allow = [(Name::Allow, allow(peer.peering()).to_owned())];
@@ -217,7 +224,7 @@ impl TranslatorCore {
         settings.outside(flow.remote.ip()).filter(|face| face.listens_at(flow.local))?;
         let names = flow.connection.and_then(|connection| self.identified.get(&connection));
         let names = names.map_or(&[][..], |names| names);
-        trunk_of_source(&self.env.directory, flow.remote, names).map(Peer::Trunk)
+        trunk_of_source(&self.env.directory, &self.env.trunks, flow.remote, names).map(Peer::Trunk)
     }
 
     fn invite(&mut self, server: ServerId, request: Message, flow: Flow, peer: Peer) {
@@ -325,9 +332,19 @@ impl Core for TranslatorCore {
                     keep_alive.tick(&mut self.env);
                 }
             }
+            Input::Timer(hosts::TIMER) => {
+                if let Some(hosts) = &mut self.hosts {
+                    hosts.tick(&mut self.env);
+                }
+            }
             Input::Timer(id) => {
                 if let Some((key, alarm)) = alarm_of(id) {
                     self.with(key, |call, env| call.alarm(env, alarm));
+                }
+            }
+            Input::Answer(token, Answer::Located(answer)) => {
+                if let Some(hosts) = self.hosts.as_mut().filter(|hosts| hosts.has_asked(token)) {
+                    hosts.answered(&mut self.env, token, answer);
                 }
             }
             Input::Answer(token, answer) => match (self.env.take_question(token), answer) {

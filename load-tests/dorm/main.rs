@@ -7,6 +7,7 @@
 mod behind_a_router;
 mod broker_restart;
 mod call_through_the_tunnel;
+mod changed_account;
 mod cut_line;
 mod eight_steps;
 mod neighbour_table;

@@ -12,8 +12,10 @@
 //! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
 //! | [`tls`] | certificates, ours and others' |
+//! | [`dns`] | the places behind names |
 
 pub mod config;
+pub mod dns;
 mod handover;
 pub mod lifecycle;
 pub mod listener;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 use ipnet::IpNet;
-use schema::{Change, Directory, Gateway, Trunk};
+use schema::{Change, Directory, GatewayPlace, Trunk};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -19,13 +19,13 @@ pub(crate) enum TrunkOperation {
         /// What people call it
         #[arg(long)]
         name: String,
-        /// Where calls are sent, like udp:192.0.2.1:5060; several in the order of preference
+        /// Where calls are sent, like udp:192.0.2.1:5060 or gw.example.net; several in the order of preference, names after addresses
         #[arg(long = "gateway", required = true)]
-        gateways: Vec<Gateway>,
+        gateways: Vec<GatewayPlace>,
         /// Networks that its signalling may come from, beside the gateways
         #[arg(long = "source")]
         sources: Vec<IpNet>,
-        /// Networks that its media may come from [default: the gateways' addresses]
+        /// Networks that its media may come from [default: the gateways' addresses; needed where one is named]
         #[arg(long = "media-network")]
         media_networks: Vec<IpNet>,
         /// How many calls it may carry at once
@@ -42,6 +42,10 @@ pub(crate) enum TrunkOperation {
         #[arg(long = "codec")]
         #[serde(default)]
         codecs: Vec<String>,
+        /// Let it send calls elsewhere over itself, by REFER or a 3xx response
+        #[arg(long)]
+        #[serde(default)]
+        may_redirect: bool,
         /// Caller's number for lines that have none
         #[arg(long)]
         default_caller: Option<String>,
@@ -72,9 +76,11 @@ impl TrunkOperation {
                 max_udp_bytes,
                 certificate_name,
                 codecs,
+                may_redirect,
                 default_caller,
             } => {
-                let mut trunk = Trunk::new(&name, gateways)?;
+                let (gateways, hosts) = GatewayPlace::split(gateways);
+                let mut trunk = Trunk::draft(&name, gateways, hosts);
                 if !media_networks.is_empty() {
                     trunk.media_networks = media_networks;
                 }
@@ -84,6 +90,7 @@ impl TrunkOperation {
                     max_udp_bytes,
                     certificate_name,
                     codecs,
+                    may_redirect,
                     default_caller,
                     ..trunk
                 };
@@ -100,6 +107,7 @@ impl TrunkOperation {
                 let columns = [
                     ("NAME", "name"),
                     ("GATEWAYS", "gateways"),
+                    ("NAMED", "hosts"),
                     ("MEDIA FROM", "media_networks"),
                     ("ENABLED", "enabled"),
                 ];

@@ -9,7 +9,7 @@ use sip_core::wire::header::{RAck, Reason};
 use sip_core::wire::{Message, Method, Name, StatusCode};
 use tracing::{debug, warn};
 
-use super::exchange::{Exchange, Progress};
+use super::exchange::{Exchange, Offer, Progress};
 use super::refresh::Refreshing;
 use super::relayed::Relayed;
 use crate::cause::Cause;
@@ -36,6 +36,8 @@ pub(crate) struct Bridge {
     pub(super) owed: Option<RAck>,
     /// Legs whose place others took: they are to be hung up.
     pub(crate) left: Vec<Leg>,
+    /// A leg is about to be replaced: nothing new is offered meanwhile.
+    pub(super) frozen: bool,
 }
 
 /// The call's first offer and answer, leg by leg.
@@ -83,6 +85,7 @@ impl Bridge {
             refreshing: Vec::new(),
             owed: None,
             left: Vec::new(),
+            frozen: false,
         }
     }
 
@@ -91,6 +94,35 @@ impl Bridge {
             Side::Caller => &mut self.caller,
             Side::Callee => &mut self.callee,
         }
+    }
+
+    /// Whether no offer is under way, so that a leg may be replaced.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.exchange.is_none()
+    }
+
+    /// Says whether a leg is about to be replaced.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
+    /// Another leg takes the place of a side's, with what it answered to an offer of ours; the other side is offered that.
+    pub(crate) fn replace(&mut self, cx: &mut Context<'_>, side: Side, leg: Leg, answer: Sdp) -> Step {
+        self.frozen = false;
+        // Whom they came from is about to go.
+        let relayed = std::mem::take(&mut self.relayed);
+        let (gone, kept): (Vec<_>, Vec<_>) = relayed.into_iter().partition(|relayed| relayed.from == side);
+        self.relayed = kept;
+        for relayed in gone {
+            cx.env.refuse(relayed.server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
+        }
+        self.refreshing.retain(|refreshing| refreshing.side != side);
+        let left = std::mem::replace(self.leg(side), leg);
+        self.left.push(left);
+        self.talk.forget(side);
+        self.talk.describe(side, answer.clone());
+        cx.media.publish(cx.env, &self.talk, true);
+        self.start_own(cx, side.other(), Offer::New(answer))
     }
 
     /// Takes a request in the dialog of a side that is neither BYE nor OPTIONS; its CSeq is in order.

@@ -36,7 +36,7 @@ impl Bridge {
             return;
         }
         match leg.said.clone() {
-            Some(said) if self.exchange.is_none() => {
+            Some(said) if self.exchange.is_none() && !self.frozen => {
                 // It goes on: whether it succeeded is said by its response.
                 let _ = self.start_own(cx, side, Offer::Same(said));
             }

@@ -15,7 +15,7 @@ use crate::required::unacceptable;
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Relayed {
-    from: Side,
+    pub(super) from: Side,
     pub(super) server: ServerId,
     request: Message,
     pub(super) client: ClientId,

@@ -19,6 +19,7 @@ use crate::record::Ending;
 impl Call {
     /// Ends the call: whatever is still open on either leg is closed, and the record gets its last lines.
     pub(super) fn end(&mut self, env: &mut Env, cause: Cause) {
+        self.drop_transfer(env, &cause.reasons);
         let was = std::mem::replace(&mut self.state, State::Closing(Closing::Media));
         let mut cx = Context { env, media: &mut self.media, id: &self.id };
         match was {

@@ -118,6 +118,8 @@ impl Call {
             number,
             permit: None,
             ending: Vec::new(),
+            transfer: None,
+            referred: false,
             ends,
             armed: None,
         }

@@ -52,6 +52,9 @@ impl Call {
                 return env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
         };
+        if request.is(&Method::Refer) {
+            return self.refer(env, side, server, &request);
+        }
         let Some((bridge, mut cx)) = self.bridge_at(env, place) else { return };
         let step = bridge.request(&mut cx, side, server, request);
         self.step(env, step);
@@ -98,7 +101,9 @@ impl Call {
         if status.is_final() && self.bye_ended(client) {
             return;
         }
-        if self.setup_response(env, client, response, flow) {
+        if self.setup_response(env, client, response, flow)
+            || self.transfer_response(env, client, response, flow)
+        {
             return;
         }
         let (bridges, mut cx) = self.bridges(env);
@@ -115,7 +120,10 @@ impl Call {
 
     /// Takes the failure of a client transaction: no response came.
     pub(crate) fn client_failed(&mut self, env: &mut Env, client: ClientId, failure: Failure) {
-        if self.bye_ended(client) || self.setup_failed(env, client, failure) {
+        if self.bye_ended(client)
+            || self.setup_failed(env, client, failure)
+            || self.transfer_failed(env, client)
+        {
             return;
         }
         let (bridges, mut cx) = self.bridges(env);
@@ -130,7 +138,10 @@ impl Call {
     pub(crate) fn alarm(&mut self, env: &mut Env, alarm: Alarm) {
         match alarm {
             Alarm::Connect => self.no_reply(env),
-            Alarm::Ring => self.rings_too_long(env),
+            Alarm::Ring => {
+                self.rings_too_long(env);
+                self.transfer_too_long(env);
+            }
             Alarm::Limit => {
                 if matches!(self.state, State::Up(_)) {
                     self.end(env, Cause::ours("longest duration reached", Reason::q850(102, "Call limit")));
@@ -186,7 +197,8 @@ impl Call {
                     self.state = State::Closing(Closing::Legs);
                 }
             }
-            Answer::Updated | Answer::WatchEnded => {}
+            // Names are not asked for by calls.
+            Answer::Updated | Answer::WatchEnded | Answer::Located(_) => {}
         }
         self.proceed(env);
     }
@@ -231,7 +243,7 @@ impl Call {
     }
 
     /// Ends the call when a pair says so, and hangs up on those whose place others took.
-    fn step(&mut self, env: &mut Env, step: Step) {
+    pub(super) fn step(&mut self, env: &mut Env, step: Step) {
         if let State::Up(bridge) = &mut self.state {
             for mut leg in std::mem::take(&mut bridge.left) {
                 leg.hang_up(env, &[]);
@@ -255,11 +267,13 @@ impl Call {
             return env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
         }
         let reasons = failure::reasons(request);
+        let may_leave = matches!(place, Place::Up(side) if self.may_leave(side));
         let Some(leg) = self.leg_at(place) else { return };
         let response = Builder::response_to(request, StatusCode::OK, None, Some(&leg.tag)).finish();
         env.layer.respond(env.now, server, response);
         match place {
             Place::Fork(..) | Place::Caller => self.cancelled(env, reasons),
+            Place::Up(_) if may_leave => leg.over(),
             Place::Up(side) => {
                 leg.over();
                 self.end(env, Cause::hung_up(side, reasons));

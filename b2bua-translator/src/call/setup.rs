@@ -7,7 +7,7 @@ use metrics::counter;
 use schema::{CallResult, EndedBy, Gateway};
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
-use sip_core::wire::header::Reason;
+use sip_core::wire::header::{Contact, Reason};
 use sip_core::wire::{Message, StatusCode};
 use tracing::{debug, error, info};
 
@@ -17,6 +17,7 @@ use crate::bridge::Context;
 use crate::cause::Cause;
 use crate::env::{Alarm, Env, LocalEnd};
 use crate::failure::{self, Verdict};
+use crate::identity::digits_of;
 use crate::leg::{Agreement, Leg, Offered, Reliability};
 use crate::question::Side;
 use crate::sdp::Sdp;
@@ -235,6 +236,14 @@ impl Call {
             return self.invite(env, attempt.candidate, attempt.leg, attempt.sent + 1);
         }
         let gateway = attempt.candidate.gateway;
+        if status.class() == 3 && setup.redirect(&attempt.candidate, response) {
+            env.gateway_answered(gateway);
+            info!(call = %self.id, %gateway, %status, "redirected");
+            for fork in std::mem::take(&mut setup.forks) {
+                fork.drop_early(&mut Context { env, media: &mut self.media, id: &self.id });
+            }
+            return self.next_candidate(env);
+        }
         let reasons = failure::reasons(response);
         match failure::judge(status, failure::q850(&reasons), attempt.ringing) {
             Verdict::TryNext(last) => {
@@ -304,6 +313,29 @@ impl Call {
 }
 
 impl Setup {
+    /// Puts what a redirection names before the other candidates, the best first; false when it names nothing to try.
+    ///
+    /// Only where the trunk's operator lets it, and only numbers, which are called over the same gateway: where a Contact's host is does
+    /// not matter, so that nobody can send us anywhere (RFC 3261 §8.1.3.4 leaves the choice to us).
+    fn redirect(&mut self, from: &Candidate, response: &Message) -> bool {
+        if !from.trunk.as_ref().is_some_and(|(trunk, _)| trunk.may_redirect) {
+            return false;
+        }
+        let mut contacts: Vec<Contact> = response.all::<Contact>().take(MAX_FOLLOWED).flatten().collect();
+        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q()));
+        let mut found = VecDeque::new();
+        for number in contacts.iter().filter_map(|contact| digits_of(&contact.address()?.uri)) {
+            if self.followed.len() < MAX_FOLLOWED && !self.followed.contains(&number) {
+                self.followed.push(number.clone());
+                found.push_back(Candidate { number: Some(number), ..from.clone() });
+            }
+        }
+        let any = !found.is_empty();
+        found.append(&mut self.candidates);
+        self.candidates = found;
+        any
+    }
+
     /// Nobody is called yet.
     pub(super) fn new(
         server: ServerId,
@@ -321,6 +353,7 @@ impl Setup {
             forks: Vec::new(),
             candidates,
             phase: Phase::Choosing,
+            followed: Vec::new(),
             // What the caller gets when every gateway is down or full.
             last: StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -333,5 +366,7 @@ fn note_end(ends: &mut Vec<LocalEnd>, end: LocalEnd) {
     }
 }
 
+/// Numbers that one call is redirected to.
+const MAX_FOLLOWED: usize = 5;
 /// INVITEs of one attempt: some refusals say how to ask again.
 const MAX_INVITES: u32 = 3;

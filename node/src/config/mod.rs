@@ -4,6 +4,7 @@
 //! found in one go and says where it is. [`default_toml`] is the reference of all keys.
 
 mod dial_plan;
+mod dns;
 mod error;
 mod log;
 mod node;
@@ -21,6 +22,7 @@ mod watch;
 use std::path::Path;
 
 pub use self::dial_plan::DialPlan;
+pub use self::dns::Dns;
 pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::log::{Log, LogFormat};
 pub use self::node::{Node, Role};
@@ -60,6 +62,8 @@ pub struct Config {
     pub tunnel_server: TunnelServer,
     /// `[watch]`: the role of that name.
     pub watch: Watch,
+    /// `[dns]`: who is asked for names.
+    pub dns: Dns,
     /// `[trace]`: which SIP messages are remembered, and where copies go.
     pub trace: Trace,
     /// `[log]`: what is logged, and how.
@@ -121,6 +125,7 @@ fn read(
         tunnel_broker: TunnelBroker::read(&mut document.section("tunnel_broker"), &node),
         tunnel_server: TunnelServer::read(&mut document.section("tunnel_server"), &node),
         watch: Watch::read(&mut document.section("watch")),
+        dns: Dns::read(&mut document.section("dns")),
         trace: Trace::read(&mut document.section("trace")),
         log: Log::read(&mut document.section("log")),
         node,
