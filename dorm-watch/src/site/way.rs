@@ -169,7 +169,12 @@ impl Site {
                     self.plan(desk, iad, desk.settings.answer_within * 3, Urgency::Routine);
                 }
             }
-            (true, false) if matches!(self.way, Way::Down { .. }) => {
+            // Also one that comes up for the first time: what was silent before says nothing.
+            (_, false)
+                if matches!(self.way, Way::Down { .. } | Way::Cut { .. })
+                    && is_up(&self.picture)
+                    && !is_up(old) =>
+            {
                 self.way = Way::Unknown;
                 self.ask_everybody(desk);
             }
@@ -282,6 +287,12 @@ impl Site {
         seen.sort_unstable_by(|one, other| other.cmp(one));
         seen.into_iter().take(MAX_WITNESSES).map(|(_, address)| address).collect()
     }
+}
+
+/// Whether the broker says that there is a tunnel.
+fn is_up(picture: &SitePicture) -> bool {
+    let lease = picture.tunnel.as_ref().and_then(|tunnel| tunnel.lease.as_ref());
+    lease.is_some_and(|lease| lease.up)
 }
 
 /// Whether the broker says that an account which once had a tunnel has none.
