@@ -169,14 +169,10 @@ impl Site {
                     self.plan(desk, iad, desk.settings.answer_within * 3, Urgency::Routine);
                 }
             }
-            // Also one that comes up for the first time: what was silent before says nothing.
-            (_, false)
-                if matches!(self.way, Way::Down { .. } | Way::Cut { .. })
-                    && is_up(&self.picture)
-                    && !is_up(old) =>
-            {
-                self.way = Way::Unknown;
-                self.ask_everybody(desk);
+            (true, false) if matches!(self.way, Way::Down { .. }) => self.ask_anew(desk),
+            // It comes up for the first time: what was silent before says nothing.
+            (false, false) if matches!(self.way, Way::Cut { .. }) && comes_up(old, &self.picture) => {
+                self.ask_anew(desk);
             }
             _ => {}
         }
@@ -219,6 +215,12 @@ impl Site {
         if self.survey.is_some() {
             self.begin_round(desk, desk.now);
         }
+    }
+
+    /// Nothing is known of the way any more.
+    fn ask_anew(&mut self, desk: &mut Desk<'_>) {
+        self.way = Way::Unknown;
+        self.ask_everybody(desk);
     }
 
     fn ask_everybody(&mut self, desk: &mut Desk<'_>) {
@@ -289,10 +291,13 @@ impl Site {
     }
 }
 
-/// Whether the broker says that there is a tunnel.
-fn is_up(picture: &SitePicture) -> bool {
-    let lease = picture.tunnel.as_ref().and_then(|tunnel| tunnel.lease.as_ref());
-    lease.is_some_and(|lease| lease.up)
+/// Whether there is a tunnel now, and was none before.
+fn comes_up(old: &SitePicture, new: &SitePicture) -> bool {
+    let is_up = |picture: &SitePicture| {
+        let lease = picture.tunnel.as_ref().and_then(|tunnel| tunnel.lease.as_ref());
+        lease.is_some_and(|lease| lease.up)
+    };
+    is_up(new) && !is_up(old)
 }
 
 /// Whether the broker says that an account which once had a tunnel has none.
