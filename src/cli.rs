@@ -134,6 +134,7 @@ fn run(config: &Config) -> anyhow::Result<ExitCode> {
 /// Carries out an operation: by the running node, or on the store when none runs here.
 fn operate(mut operation: Operation, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     read_password(&mut operation)?;
+    sign(&mut operation);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reply = runtime.block_on(async {
         match admin::ask(&config.node.admin_socket, &operation).await {
@@ -143,6 +144,16 @@ fn operate(mut operation: Operation, config: &Config, json: bool) -> anyhow::Res
     })?;
     print_reply(&reply, json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever acknowledges an alarm without a name is the user of this command.
+fn sign(operation: &mut Operation) {
+    if let Operation::Alarm(alarm) = operation
+        && let Some(by) = alarm.wanted_name()
+    {
+        let user = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+        *by = user.into_iter().find(|user| !user.is_empty());
+    }
 }
 
 fn read_password(operation: &mut Operation) -> Result<(), anyhow::Error> {

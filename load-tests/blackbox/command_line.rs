@@ -18,7 +18,7 @@ fn usage_errors_are_64() {
         &["site", "add", "--name", "x", "--code", "801", "--domain", "d.example", "--colour", "red"],
         &["site", "add", "--name", "x", "--code", "801", "--domain", "d.example", "--prefix", "fe80::/999"],
         &["trunk", "add", "--name", "x"],
-        &["trunk", "add", "--name", "x", "--gateway", "nowhere"],
+        &["trunk", "add", "--name", "x", "--gateway", "no where"],
         &["route", "show", "first"],
         &["call", "list", "--result", "lost"],
         &["config"],

@@ -55,6 +55,7 @@ mod tunnel_broker;
 mod two_nodes;
 mod unknown_number;
 mod update_before_answer;
+mod watching;
 mod websocket;
 mod wrong_password;
 mod wrong_site;

@@ -64,6 +64,29 @@ pub(crate) fn await_tunnel(lab: &Lab, site: u8, client: &str) {
     });
 }
 
+/// The same with a watch that looks every few moments and is not patient.
+pub(crate) fn watched(setup: Setup) -> Setup {
+    let settings = [
+        ("WATCH__PHONE_INTERVAL_S", "2"),
+        ("WATCH__IAD_INTERVAL_S", "2"),
+        ("WATCH__RETRY_INTERVAL_MS", "500"),
+        ("WATCH__ANSWER_WITHIN_MS", "1500"),
+        ("WATCH__SURVEY_INTERVAL_S", "2"),
+        ("WATCH__GRACE_S", "2"),
+    ];
+    settings.iter().fold(setup, |setup, (key, value)| setup.centre(key, value))
+}
+
+/// Every alarm of the watch, those of the past too.
+pub(crate) fn alarms(lab: &Lab) -> Vec<Value> {
+    lab.centre().good().cli(&["alarm", "list", "--all"]).good().as_array().unwrap().clone()
+}
+
+/// The alarms that are open.
+pub(crate) fn open_alarms(lab: &Lab) -> Vec<Value> {
+    lab.centre().good().cli(&["alarm", "list"]).good().as_array().unwrap().clone()
+}
+
 /// An error as it reads.
 pub(crate) trait Readable<T> {
     /// The value, or the test fails with the error's text.
@@ -85,3 +108,5 @@ fn skip(error: &LabError) {
 
 /// Far more than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// The same for what the watch sees only after several rounds.
+pub(crate) const LONG: Duration = Duration::from_secs(120);

@@ -136,7 +136,8 @@ impl Setup {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port));
         let path = |name: &str| folder.path().join(name).display().to_string();
         let config = format!(
-            "[node]\nname = \"{}\"\nadmin_listen = \"{admin}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
+            "[node]\nname = \"{}\"\nroles = [\"registrar-proxy\", \"translator\"]\n\
+             admin_listen = \"{admin}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
              [registrar_proxy]\nlisten = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
              [translator]\nlisten_ipv6 = [\"udp:[::1]:0\"]\nlisten_ipv4 = [\"udp:127.0.0.1:0\"]\n",
             self.name,

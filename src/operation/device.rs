@@ -214,21 +214,11 @@ fn shown(device: &Device, office: &Office) -> Value {
     row
 }
 
-/// The address that the device's line registered from: of several the one that was expected, else one that is made from the device's MAC,
-/// else the newest.
+/// The address that the device's line registered from.
 fn learned(device: &Device, predicted: Option<Ipv6Addr>, office: &Office) -> Option<IpAddr> {
     let now = Duration::from_secs(unix_now().unsigned_abs());
     let bindings = office.locations.lookup(device.line?, now);
-    // Behind a Path the source is an edge proxy's.
-    let direct = bindings.iter().filter(|binding| binding.path.is_empty());
-    let sources =
-        direct.filter_map(|binding| Some((binding.expires_at, binding.source?.ip().to_canonical())));
-    let rank = |source: &IpAddr| match source {
-        IpAddr::V6(address) if Some(*address) == predicted => 2,
-        IpAddr::V6(address) if identity::mac_of(*address) == Some(device.mac) => 1,
-        _ => 0,
-    };
-    sources.max_by_key(|(expires_at, source)| (rank(source), *expires_at)).map(|(_, source)| source)
+    dorm_watch::learned(device, predicted, &bindings).map(|(address, _)| address)
 }
 
 /// Adds the [`warning`] to an answer, when there is one.

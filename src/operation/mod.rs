@@ -4,6 +4,7 @@
 //! over its admin socket; without a running node the command line executes it itself on the opened store.
 
 mod account;
+mod alarm;
 mod call;
 mod device;
 mod explain;
@@ -17,6 +18,7 @@ mod region;
 mod reply;
 mod route;
 mod site;
+mod site_status;
 mod trunk;
 mod tunnel;
 
@@ -32,6 +34,7 @@ use schema::{Change, Directory, Store, StoreError, Writer};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use account::AccountOperation;
+pub(crate) use alarm::AlarmOperation;
 pub(crate) use call::CallOperation;
 pub(crate) use device::DeviceOperation;
 pub(crate) use line::LineOperation;
@@ -86,6 +89,9 @@ pub(crate) enum Operation {
     /// Call records
     #[command(subcommand)]
     Call(CallOperation),
+    /// What is wrong at the sites, why, and what helps
+    #[command(subcommand)]
+    Alarm(AlarmOperation),
     /// The platform's own nodes
     #[command(subcommand)]
     Node(NodeOperation),
@@ -231,6 +237,7 @@ impl Operation {
             Operation::Trunk(operation) => operation.execute(office).await,
             Operation::Route(operation) => operation.execute(office).await,
             Operation::Call(operation) => operation.execute(office).await,
+            Operation::Alarm(operation) => operation.execute(office).await,
             Operation::Node(operation) => operation.execute(office).await,
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Live {
     pub trace: Trace,
     /// Its tunnel roles.
     pub tunnels: Tunnels,
+    /// Its watch, when it plays the role.
+    pub watch: Option<dorm_watch::Handle>,
 }
 
 impl NodeOperation {

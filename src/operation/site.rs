@@ -10,7 +10,7 @@ use schema::{Account, AddressPlan, Change, Directory, Pool, RegionId, Site, Site
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Office, OperationError, Reply, device, unix_now, unknown};
+use super::{Office, OperationError, Reply, device, site_status, unix_now, unknown};
 
 /// What can be done with sites.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -67,6 +67,11 @@ pub(crate) enum SiteOperation {
     Show {
         /// Its code or domain
         site: String,
+    },
+    /// Show how sites are: tunnel, IAD, phones, the router's neighbour table, open alarms
+    Status {
+        /// Its code or domain; without it, all sites
+        site: Option<String>,
     },
     /// Remove a site that has no lines, devices and account
     Remove {
@@ -145,6 +150,10 @@ impl SiteOperation {
                     row["warning"] = json!(warning.to_string());
                 }
                 Ok(Reply::Item(row))
+            }
+            SiteOperation::Status { site } => {
+                let site = site.map(|key| find(&office.directory, &key)).transpose()?;
+                site_status::reply(office, site.as_deref()).await
             }
             SiteOperation::Remove { site } => {
                 let site = find(&office.directory, &site)?;

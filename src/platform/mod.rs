@@ -3,6 +3,7 @@
 mod foundation;
 mod roles;
 mod tunnels;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(crate) struct Platform {
     listeners: Listeners,
     workers: Vec<Workers>,
     tunnels: Tunnels,
+    watch: Option<dorm_watch::Service>,
     health: Health,
     // Held for their Drop: the socket's file goes, the port closes.
     _admin_socket: AdminSocket,
@@ -65,7 +67,7 @@ impl Platform {
         foundation.keep(tls::watch(&tls)?);
         let common = Common { config, shutdown: &shutdown, trace: &trace, tls: &tls };
         let started = start_all(&common, &foundation).await;
-        let (listeners, workers, tunnels) = match started {
+        let Started { listeners, workers, tunnels, watch } = match started {
             Ok(started) => started,
             Err(error) => {
                 // The store is closed in order, so that the next start finds it clean.
@@ -73,7 +75,8 @@ impl Platform {
                 return Err(error);
             }
         };
-        let live = live(config, &foundation, &listeners, &tunnels, trace);
+        let handle = watch.as_ref().map(dorm_watch::Service::handle);
+        let live = live(config, &foundation, &listeners, &tunnels, handle, trace);
         let office = Arc::new(foundation.office(config, Some(live))?);
         let admin_socket = AdminSocket::listen(&config.node.admin_socket, Arc::clone(&office)).await?;
         foundation.announce(config);
@@ -93,6 +96,7 @@ impl Platform {
             listeners,
             workers,
             tunnels,
+            watch,
             health,
             _admin_socket: admin_socket,
             _admin_server: admin_server,
@@ -134,11 +138,14 @@ impl Platform {
     }
 
     async fn end(self) -> anyhow::Result<()> {
-        let Platform { shutdown, drain_limit, foundation, workers, tunnels, health, .. } = self;
+        let Platform { shutdown, drain_limit, foundation, workers, tunnels, watch, health, .. } = self;
         let ending = lifecycle::run_to_end(&shutdown, workers, drain_limit).await;
         health.set_unready("stopped");
         // After the workers, whose last calls go through tunnels; before the store, which takes the last leases.
         let tunnels = tunnels.end().await;
+        if let Some(watch) = watch {
+            watch.end().await;
+        }
         // After the workers: their last call records must reach the disk.
         foundation.close().await;
         ending?;
@@ -156,16 +163,24 @@ pub(crate) async fn operate_offline(config: &Config, operation: Operation) -> an
     Ok(reply?)
 }
 
-/// Starts every role, the tunnels first: phones come through them.
-async fn start_all(
-    common: &Common<'_>,
-    foundation: &Foundation,
-) -> anyhow::Result<(Listeners, Vec<Workers>, Tunnels)> {
-    let tunnels = Tunnels::start(common.config, foundation, common.shutdown).await?;
-    match start_roles(common, foundation) {
-        Ok((listeners, workers)) => Ok((listeners, workers, tunnels)),
+/// The roles at work.
+struct Started {
+    listeners: Listeners,
+    workers: Vec<Workers>,
+    tunnels: Tunnels,
+    watch: Option<dorm_watch::Service>,
+}
+
+/// Starts every role, the tunnels first: phones come through them. The watch comes last: what it looks at is there by then.
+async fn start_all(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<Started> {
+    let Common { config, shutdown, .. } = *common;
+    let tunnels = Tunnels::start(config, foundation, shutdown).await?;
+    let started = start_roles(common, foundation)
+        .and_then(|roles| Ok((roles, watching::start(config, foundation, shutdown)?)));
+    match started {
+        Ok(((listeners, workers), watch)) => Ok(Started { listeners, workers, tunnels, watch }),
         Err(error) => {
-            common.shutdown.stop();
+            shutdown.stop();
             // The other roles' fault is the one to be told.
             let _ = tunnels.end().await;
             Err(error)
@@ -219,6 +234,7 @@ fn live(
     foundation: &Foundation,
     listeners: &Listeners,
     tunnels: &Tunnels,
+    watch: Option<dorm_watch::Handle>,
     trace: Trace,
 ) -> Live {
     let locations = Arc::clone(&foundation.locations);
@@ -229,6 +245,7 @@ fn live(
         "translator_ipv6": texts(&listeners.translator_ipv6),
         "translator_ipv4": texts(&listeners.translator_ipv4),
     });
+    listeners["watch"] = json!(watch.iter().map(|watch| watch.local().to_string()).collect::<Vec<_>>());
     for (role, addresses) in tunnels.listeners() {
         listeners[role] = addresses;
     }
@@ -242,7 +259,7 @@ fn live(
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels }
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels, watch }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

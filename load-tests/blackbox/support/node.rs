@@ -69,13 +69,13 @@ impl Setup {
         self.start_in(folder)
     }
 
-    /// A folder with the node's configuration.
+    /// A folder with the node's configuration. The watch plays in its own tests alone: sipp's scenarios expect no OPTIONS.
     pub(crate) fn folder(&self) -> TempDir {
         let folder = tempfile::Builder::new().prefix("centrex6-").tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let name = &self.name;
         let config = format!(
-            "[node]\nname = \"{name}\"\nadmin_listen = \"127.0.0.1:0\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
+            "[node]\nname = \"{name}\"\nroles = [\"registrar-proxy\", \"translator\"]\nadmin_listen = \"127.0.0.1:0\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
              [registrar_proxy]\nlisten = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
              [translator]\nlisten_ipv6 = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
              listen_ipv4 = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n",

@@ -6,29 +6,24 @@ use super::plan::{Dorm, LAN};
 
 /// Lets the IAD know only so many neighbours on its LAN; 0 lifts the limit.
 ///
-/// The kernel's own table counts for the whole machine and is left alone. A set of limited size stands for the full router: an address
-/// that finds no room in it is deaf and mute, both ways. As in a router, a phone takes two places.
+/// The kernel's own table counts for the whole machine and is left alone. A set of limited size stands for the full router: nothing comes
+/// from a phone that finds no room in it, and nothing goes to it once the IAD looks for it in vain. As in a router a phone takes two
+/// places, its link-local and its global address; both come with its MAC, so that a set of half the size holds the MACs.
 pub(super) fn limit_neighbours(dorm: &Dorm, limit: u16) -> Result<(), LabError> {
     let iad = Namespace::named(&dorm.iad);
     // Deletes what is there, if anything is.
     let mut script = format!("table ip6 {FULL}\ndelete table ip6 {FULL}\n");
     if limit > 0 {
+        let phones = limit.div_ceil(PLACES);
         script.push_str(&format!(
             "table ip6 {FULL} {{\n\
-             set known {{ type ipv6_addr; size {limit}; flags dynamic; }}\n\
+             set phones {{ type ether_addr; size {phones}; flags dynamic; }}\n\
              chain in {{\n\
              type filter hook prerouting priority raw;\n\
              iifname != \"{LAN}\" accept\n\
              ip6 saddr :: accept\n\
-             ip6 saddr @known accept\n\
-             add @known {{ ip6 saddr }} accept\n\
-             drop\n\
-             }}\n\
-             chain out {{\n\
-             type filter hook postrouting priority filter;\n\
-             oifname != \"{LAN}\" accept\n\
-             ip6 daddr ff00::/8 accept\n\
-             ip6 daddr @known accept\n\
+             ether saddr @phones accept\n\
+             add @phones {{ ether saddr }} accept\n\
              drop\n\
              }}\n\
              }}\n"
@@ -37,5 +32,7 @@ pub(super) fn limit_neighbours(dorm: &Dorm, limit: u16) -> Result<(), LabError> 
     iad.nft(&script).map(drop)
 }
 
+/// Entries that a phone takes.
+const PLACES: u16 = 2;
 /// The table's name.
 const FULL: &str = "neighbours";

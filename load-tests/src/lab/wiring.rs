@@ -139,6 +139,10 @@ fn addresses(internet: &Namespace, edge: &Namespace, line: &str, address: Ipv4Ad
 /// The switch with the IAD and the phones on it. What the IAD does on its LAN is the agent's business.
 fn lan(dorm: &Dorm) -> Result<(), LabError> {
     let switch = Namespace::named(&dorm.switch);
+    // A switch is nobody's neighbour.
+    for interfaces in ["all", "default"] {
+        switch.set(&format!("ipv6/conf/{interfaces}/disable_ipv6"), "1")?;
+    }
     let mut lines =
         vec![format!("link add name {BRIDGE} type bridge mcast_snooping 0"), format!("link set {BRIDGE} up")];
     lines.push(format!(

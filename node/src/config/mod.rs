@@ -17,6 +17,7 @@ mod trace;
 mod translator;
 mod tunnel_broker;
 mod tunnel_server;
+mod watch;
 
 use std::path::Path;
 
@@ -33,6 +34,7 @@ pub use self::trace::Trace;
 pub use self::translator::{PortRange, Translator};
 pub use self::tunnel_broker::TunnelBroker;
 pub use self::tunnel_server::TunnelServer;
+pub use self::watch::Watch;
 
 use self::reader::Document;
 use crate::listener::Listener;
@@ -58,6 +60,8 @@ pub struct Config {
     pub tunnel_broker: TunnelBroker,
     /// `[tunnel_server]`: the role of that name.
     pub tunnel_server: TunnelServer,
+    /// `[watch]`: the role of that name.
+    pub watch: Watch,
     /// `[dns]`: who is asked for names.
     pub dns: Dns,
     /// `[trace]`: which SIP messages are remembered, and where copies go.
@@ -120,6 +124,7 @@ fn read(
         translator: Translator::read(&mut document.section("translator")),
         tunnel_broker: TunnelBroker::read(&mut document.section("tunnel_broker"), &node),
         tunnel_server: TunnelServer::read(&mut document.section("tunnel_server"), &node),
+        watch: Watch::read(&mut document.section("watch")),
         dns: Dns::read(&mut document.section("dns")),
         trace: Trace::read(&mut document.section("trace")),
         log: Log::read(&mut document.section("log")),

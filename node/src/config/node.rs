@@ -68,7 +68,7 @@ impl Default for Node {
         let data_dir = PathBuf::from("/var/lib/centrex6");
         Node {
             name: "node1".to_owned(),
-            roles: vec![Role::RegistrarProxy, Role::Translator],
+            roles: vec![Role::RegistrarProxy, Role::Translator, Role::Watch],
             workers: 0,
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9060)),
             admin_socket: data_dir.join(ADMIN_SOCKET),
@@ -90,6 +90,8 @@ pub enum Role {
     TunnelBroker,
     /// Holds the central ends of the tunnels.
     TunnelServer,
+    /// Asks phones and IADs whether they live, and raises alarms.
+    Watch,
 }
 
 impl Role {
@@ -100,13 +102,14 @@ impl Role {
             Role::Translator => "translator",
             Role::TunnelBroker => "tunnel-broker",
             Role::TunnelServer => "tunnel-server",
+            Role::Watch => "watch",
         }
     }
 }
 
 /// No role has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role {0:?}: expected registrar-proxy, translator, tunnel-broker or tunnel-server")]
+#[error("unknown role {0:?}: expected registrar-proxy, translator, tunnel-broker, tunnel-server or watch")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {
@@ -117,7 +120,8 @@ impl FromStr for Role {
     }
 }
 
-const ALL_ROLES: [Role; 4] = [Role::RegistrarProxy, Role::Translator, Role::TunnelBroker, Role::TunnelServer];
+const ALL_ROLES: [Role; 5] =
+    [Role::RegistrarProxy, Role::Translator, Role::TunnelBroker, Role::TunnelServer, Role::Watch];
 const ADMIN_SOCKET: &str = "admin.sock";
 const KEY_FILE: &str = "key";
 /// A worker's number must fit the two hex digits of our identifiers.

@@ -385,7 +385,8 @@ pub(crate) static ALARM: Table = Table {
     key: 1,
     label: "subject",
     numbered: true,
-    uniques: &[],
+    // Among those that are open; a cleared one is never refused, so nobody asks about it.
+    uniques: &[("open alarm", &["subject", "kind"])],
     references: &[],
     held_by: &[],
 };
