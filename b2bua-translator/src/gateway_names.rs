@@ -67,7 +67,7 @@ mod tests {
         (named.id, named.media_networks) = (TrunkId(5), vec!["192.0.2.0/24".parse().unwrap()]);
         let host = named.hosts[0].clone();
         directory.apply(&Change::PutTrunk(named));
-        let shared = Shared::new(directory);
+        let shared = Shared::new(directory, node::explain::Troubles::default());
         let names = GatewayNames::new(&shared);
         shared.trunks.set_host(&host, vec!["tls:192.0.2.5:5061".parse().unwrap()]);
         assert_eq!(names.names("192.0.2.5:5061".parse().unwrap()), ["sip.example.net"]);

@@ -67,6 +67,13 @@ impl Call {
         if self.is_setup_of(server) {
             return self.cancelled(env, reasons);
         }
+        if let State::Up(bridge) = &mut self.state
+            && bridge.caller.invite().is_some_and(|invite| invite.server == server)
+        {
+            // The called party has answered, and the caller does not know it yet: its answer waits for a PRACK.
+            bridge.caller.terminated(env);
+            return self.end(env, Cause::hung_up(Side::Caller, reasons));
+        }
         let (bridges, mut cx) = self.bridges(env);
         for bridge in bridges {
             if bridge.cancel(&mut cx, server, &reasons) {
@@ -279,9 +286,9 @@ impl Call {
         env.layer.respond(env.now, server, response);
         match place {
             Place::Fork(..) | Place::Caller => self.cancelled(env, reasons),
-            Place::Up(_) if may_leave => leg.over(),
+            Place::Up(_) if may_leave => leg.terminated(env),
             Place::Up(side) => {
-                leg.over();
+                leg.terminated(env);
                 self.end(env, Cause::hung_up(side, reasons));
             }
             Place::Ending(_) => leg.over(),

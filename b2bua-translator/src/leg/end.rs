@@ -407,6 +407,12 @@ impl Leg {
         self.over();
     }
 
+    /// The peer takes back what it asked, or hangs up: its INVITE, if our 2xx to that still waits for a PRACK, gets 487
+    /// (RFC 3261 §9.2, §15.1.2), and nothing more is sent.
+    pub(crate) fn terminated(&mut self, env: &mut Env) {
+        self.refuse(env, StatusCode::REQUEST_TERMINATED, &[]);
+    }
+
     /// Ends the leg: with BYE, now or as soon as our 2xx is acknowledged; an INVITE that was not answered is refused.
     pub(crate) fn hang_up(&mut self, env: &mut Env, reasons: &[Reason]) {
         if !matches!(self.hang_up, HangUp::No | HangUp::Waits(_)) {

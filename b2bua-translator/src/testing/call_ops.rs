@@ -21,6 +21,7 @@ use crate::sdp::Sdp;
 pub fn call_ops(data: &[u8]) {
     let mut tape = Tape(data);
     let mut harness = Harness::with(settings(), tape.byte().unwrap_or(0));
+    harness.trust_the_carrier();
     let mut peers = Peers::default();
     let mut steps = 0;
     while let Some(op) = tape.byte() {
@@ -286,6 +287,10 @@ impl Peers {
             self.rseq += u32::from(!tape.flag());
             response =
                 response.edit().append(Name::Require, "100rel").append(Name::RSeq, self.rseq.max(1)).finish();
+        }
+        if status == 302 {
+            let numbers = *tape.pick(&["<sip:0311110000@h>", "<sip:0322220000@h>, <tel:+81333330000>;q=0.5"]);
+            response = response.edit().append(Name::Contact, numbers).finish();
         }
         if status == 422 {
             response = response.edit().append(Name::MinSe, 100 + tape.below(4)).finish();

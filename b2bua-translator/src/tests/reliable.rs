@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schema::EndedBy;
 use sip_core::wire::header::{RAck, RSeq};
-use sip_core::wire::{Message, Method, Name};
+use sip_core::wire::{Builder, Message, Method, Name};
 
 use crate::question::Side;
 use crate::sdp::Direction;
@@ -331,4 +331,38 @@ fn an_inbound_call_from_a_reliable_trunk() {
     harness.reply(&mut proxy, &bye, 200, None);
     harness.pass(Duration::from_secs(40));
     harness.assert_over();
+}
+
+/// RFC 3261 §9.2, §15.1.2: a caller that gives up, by CANCEL or BYE, while its answer waits for its PRACK gets 487 to its INVITE.
+#[test]
+fn the_caller_gives_up_while_its_answer_waits() {
+    for by_cancel in [true, false] {
+        let mut harness = Harness::new();
+        let (mut proxy, mut gateway) = (harness.proxy(), harness.gateway(GATEWAY_1));
+        let invite = harness.dial_with(&proxy, Some(sdp(PHONE_MEDIA, 11_000)), &[RELIABLE]);
+        let out = harness.take_request(GATEWAY_1, Method::Invite);
+        harness.reply(&mut gateway, &out, 183, Some(sdp(GATEWAY_MEDIA, 4_000)));
+        let early = harness.take_status(PROXY, 183);
+        proxy.learn(&invite, &early);
+        harness.reply(&mut gateway, &out, 200, Some(sdp(GATEWAY_MEDIA, 4_000)));
+        harness.take_request(GATEWAY_1, Method::Ack);
+        if by_cancel {
+            let cancel = Builder::request(&Method::Cancel, invite.request_uri_text())
+                .header(Name::Via, invite.top_via().unwrap())
+                .copy(&invite, Name::From)
+                .copy(&invite, Name::To)
+                .copy(&invite, Name::CallId)
+                .header(Name::CSeq, "1 CANCEL")
+                .header(Name::MaxForwards, "70")
+                .finish();
+            harness.send(&proxy, &cancel);
+        } else {
+            harness.ask(&mut proxy, Method::Bye, None);
+        }
+        harness.take_status(PROXY, 487);
+        let bye = harness.take_request(GATEWAY_1, Method::Bye);
+        harness.reply(&mut gateway, &bye, 200, None);
+        harness.pass(Duration::from_secs(120));
+        harness.assert_over();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schema::{Change, EndedBy, TrunkId};
+use schema::EndedBy;
 use sip_core::wire::{Message, Method, Name};
 
 use crate::question::Side;
@@ -33,9 +33,7 @@ fn notified(harness: &mut Harness, peer: &mut Peer, line: &str, state: &str) -> 
 /// A carrier that may send calls elsewhere.
 fn trusting() -> Harness {
     let harness = Harness::new();
-    let mut carrier = (*harness.shared.directory.trunk(TrunkId(1)).unwrap()).clone();
-    carrier.may_redirect = true;
-    harness.shared.directory.apply(&Change::PutTrunk(carrier));
+    harness.trust_the_carrier();
     harness
 }
 

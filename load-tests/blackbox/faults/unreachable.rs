@@ -39,7 +39,7 @@ impl Quick {
 
     /// Adds a trunk; gives the number that leads there.
     fn add_trunk(&mut self, name: &str, gateways: &[String], certificate: Option<&str>) -> String {
-        let mut words = vec!["trunk", "add", "--name", name];
+        let mut words = vec!["trunk", "add", "--name", name, "--media-network", "127.0.0.0/8"];
         gateways.iter().for_each(|gateway| words.extend(["--gateway", gateway]));
         certificate.iter().for_each(|name| words.extend(["--certificate-name", name]));
         self.node.cli(&words);

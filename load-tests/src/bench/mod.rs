@@ -7,6 +7,7 @@ mod baseline;
 mod calls;
 mod kamailio;
 mod logins;
+mod phones;
 mod registrations;
 mod relay;
 mod report;
@@ -59,6 +60,8 @@ enum Which {
     Calls(calls::Options),
     /// Sites log in by DTCP, keep alive, and move to another address; needs root, for a network namespace of its own
     Logins(logins::Options),
+    /// Idle phones over TLS, connected and then registered: the node's memory for each
+    Phones(phones::Options),
     /// RTP of real calls through the translator, both ways
     Relay(relay::Options),
     /// Packets through the tunnel server's data plane, in network namespaces; needs root
@@ -83,7 +86,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     let binary = binary.clone().map_or_else(release_binary, Ok)?;
     anyhow::ensure!(binary.exists(), "{} is missing: run `cargo build --release` first", binary.display());
-    if !matches!(args.which, Some(Which::Logins(_))) {
+    if !matches!(args.which, Some(Which::Logins(_) | Which::Phones(_))) {
         Sipp::check()?;
     }
     // Every relayed call takes four sockets here and four in the node, which inherits the limit.
@@ -94,6 +97,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Some(Which::Registrations(options)) => report.registrations = registrations::run(&bench, options)?,
         Some(Which::Calls(options)) => report.calls = calls::run(&bench, options)?,
         Some(Which::Logins(options)) => report.logins = logins::run(&bench, options)?,
+        Some(Which::Phones(options)) => report.phones = phones::run(&bench, options)?,
         Some(Which::Relay(options)) => report.relay = relay::run(&bench, options)?,
         // Needs neither node nor sipp: done above.
         Some(Which::Tunnels(_)) => {}

@@ -24,6 +24,8 @@ pub(super) struct Report {
     pub(super) tunnel_delays: Vec<TunnelDelays>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) logins: Vec<Logins>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) phones: Vec<Phones>,
 }
 
 /// Where it was measured.
@@ -152,6 +154,18 @@ pub(super) struct Logins {
     pub(super) bytes_a_session: Option<f64>,
 }
 
+/// One state of the phones that are connected over TLS.
+#[derive(Serialize)]
+pub(super) struct Phones {
+    pub(super) round: &'static str,
+    pub(super) phones: u64,
+    pub(super) wall_s: f64,
+    /// The node's memory once everything was at rest.
+    pub(super) rss_mib: f64,
+    /// What of it came with the phones, divided by their number.
+    pub(super) bytes_a_phone: Option<f64>,
+}
+
 impl Report {
     pub(super) fn new(machine: Machine) -> Report {
         Report {
@@ -163,6 +177,7 @@ impl Report {
             tunnel_changes: None,
             tunnel_delays: Vec::new(),
             logins: Vec::new(),
+            phones: Vec::new(),
         }
     }
 }
@@ -292,6 +307,19 @@ impl fmt::Display for Report {
                 ]
             });
             table(f, &head, rows.collect())?;
+        }
+        if !self.phones.is_empty() {
+            writeln!(f, "\nIdle phones over TLS")?;
+            let rows = self.phones.iter().map(|row| {
+                vec![
+                    row.round.to_owned(),
+                    row.phones.to_string(),
+                    format!("{:.1}", row.wall_s),
+                    format!("{:.0}", row.rss_mib),
+                    number(row.bytes_a_phone, 0),
+                ]
+            });
+            table(f, &["", "phones", "wall s", "MiB", "bytes a phone"], rows.collect())?;
         }
         if !self.tunnels.is_empty() {
             writeln!(

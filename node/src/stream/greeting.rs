@@ -61,12 +61,12 @@ pub(super) async fn accepted(stream: TcpStream, connection: Connection) {
             Err(failure) => give_up(failure, connection).await,
         },
         Transport::Ws => match bounded(limit, Box::pin(upgrade(stream, &connection.shared))).await {
-            Ok(stream) => websocket::serve(stream, connection).await,
+            Ok(stream) => Box::pin(websocket::serve(stream, connection)).await,
             Err(failure) => give_up(failure, connection).await,
         },
         Transport::Wss => match bounded(limit, Box::pin(upgrade_under_tls(stream, &connection.shared))).await
         {
-            Ok(stream) => websocket::serve(stream, connection).await,
+            Ok(stream) => Box::pin(websocket::serve(stream, connection)).await,
             Err(failure) => give_up(failure, connection).await,
         },
         Transport::Tcp | Transport::Udp => connection::serve(stream, connection).await,
@@ -102,9 +102,13 @@ async fn bounded<T>(
     timeout(limit, handshake).await.map_err(|_| Failure::Late)?
 }
 
-async fn greet_client(stream: TcpStream, shared: &Shared) -> Result<server::TlsStream<TcpStream>, Failure> {
+/// The stream is boxed, so that only its address moves through what the connection keeps for ever.
+async fn greet_client(
+    stream: TcpStream,
+    shared: &Shared,
+) -> Result<Box<server::TlsStream<TcpStream>>, Failure> {
     let acceptor = shared.tls.as_ref().and_then(RoleTls::acceptor).ok_or(Failure::NoCertificate)?;
-    Ok(acceptor.accept(stream).await?)
+    Ok(Box::new(acceptor.accept(stream).await?))
 }
 
 async fn upgrade(
@@ -117,7 +121,7 @@ async fn upgrade(
 async fn upgrade_under_tls(
     stream: TcpStream,
     shared: &Shared,
-) -> Result<tokio_tungstenite::WebSocketStream<server::TlsStream<TcpStream>>, Failure> {
+) -> Result<tokio_tungstenite::WebSocketStream<Box<server::TlsStream<TcpStream>>>, Failure> {
     let stream = greet_client(stream, shared).await?;
     Ok(websocket::accept(stream, shared).await?)
 }
@@ -125,7 +129,7 @@ async fn upgrade_under_tls(
 async fn greet_server(
     stream: TcpStream,
     connection: &Connection,
-) -> Result<client::TlsStream<TcpStream>, Failure> {
+) -> Result<Box<client::TlsStream<TcpStream>>, Failure> {
     let tls = connection.shared.tls.as_ref().ok_or(Failure::NoCertificate)?;
     let names = tls.names_at(connection.flow.remote);
     let parsed = |name: &String| tls::server_name(name).map_err(|_| Failure::Name(name.clone()));
@@ -138,7 +142,7 @@ async fn greet_server(
             return Err(Failure::OtherName(name.to_str().into_owned()));
         }
     }
-    Ok(stream)
+    Ok(Box::new(stream))
 }
 
 /// Tells every worker who the peer is, before anything that it sends.
@@ -163,4 +167,19 @@ async fn give_up(failure: Failure, connection: Connection) {
     }
     tracing::debug!(remote = %shared.mask.addr(flow.remote), reason = %failure, "no connection");
     session::give_up(queue, id, &shared).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(_: fn(TcpStream, Connection) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Tens of thousands of phones keep one each: what only some need lies behind a box.
+    #[test]
+    fn what_a_waiting_connection_keeps_is_little() {
+        assert!(size(accepted) <= 4 * 1024, "{} bytes", size(accepted));
+    }
 }
