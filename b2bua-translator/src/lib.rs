@@ -33,6 +33,7 @@ mod call;
 mod cause;
 mod env;
 mod failure;
+mod gate;
 mod gateway_names;
 mod identity;
 mod invite;
@@ -48,6 +49,7 @@ pub mod testing;
 mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
+pub use self::gate::Gate;
 pub use self::gateway_names::GatewayNames;
 pub use self::question::{Answer, Question};
 pub use self::settings::{Country, Face, KeepAlive, SessionPolicy, Settings};

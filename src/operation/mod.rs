@@ -16,6 +16,7 @@ mod region;
 mod reply;
 mod route;
 mod site;
+mod source;
 mod trunk;
 mod tunnel;
 
@@ -42,6 +43,7 @@ pub(crate) use region::RegionOperation;
 pub(crate) use reply::Reply;
 pub(crate) use route::RouteOperation;
 pub(crate) use site::SiteOperation;
+pub(crate) use source::SourceOperation;
 pub(crate) use trunk::TrunkOperation;
 pub(crate) use tunnel::{TunnelOperation, Tunnels};
 
@@ -85,6 +87,9 @@ pub(crate) enum Operation {
     /// Call records
     #[command(subcommand)]
     Call(CallOperation),
+    /// Where requests come from, and who is taken for a scanner
+    #[command(subcommand)]
+    Source(SourceOperation),
     /// The platform's own nodes
     #[command(subcommand)]
     Node(NodeOperation),
@@ -161,6 +166,11 @@ pub(crate) enum OperationError {
         "no node runs here, and only a running one remembers messages: start it, or ask on the machine that carried the call"
     )]
     NotLive,
+    /// What only a running node knows was asked of the store.
+    #[error(
+        "no node runs here, and only a running one knows where requests come from: start it, or ask on its machine"
+    )]
+    NotRunning,
     /// The messages are no longer remembered.
     #[error(
         "the messages of call {id:?} are not remembered here: node {node:?} carried it; [trace] memory_mib sets how many are kept"
@@ -230,6 +240,7 @@ impl Operation {
             Operation::Trunk(operation) => operation.execute(office).await,
             Operation::Route(operation) => operation.execute(office).await,
             Operation::Call(operation) => operation.execute(office).await,
+            Operation::Source(operation) => operation.execute(office).await,
             Operation::Node(operation) => operation.execute(office).await,
         }
     }

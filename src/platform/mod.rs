@@ -1,6 +1,7 @@
 //! A platform in one process: the configured roles on one store, from start to drained end.
 
 mod foundation;
+mod neighbourhood;
 mod roles;
 mod tunnels;
 
@@ -240,7 +241,8 @@ fn live(
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels }
+    let sources = Arc::clone(&foundation.sources);
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels, sources }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

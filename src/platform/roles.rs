@@ -82,6 +82,7 @@ pub(super) fn start_proxy(
         settings: Arc::clone(&settings),
         directory: Arc::clone(&foundation.directory),
         locations: Arc::clone(&foundation.locations),
+        gate: Arc::new(sip_proxy::Gate::new(&config.admission, Arc::clone(&foundation.sources))),
     };
     let world = StoreWorld::new(foundation.writer.clone());
     let node = node_number(&config.node.name);
@@ -124,7 +125,11 @@ pub(super) fn start_translator(
             national_prefix: plan.national_prefix.clone(),
             international_prefix: plan.international_prefix.clone(),
         },
-        transaction: config.sip.transactions(),
+        emergency: plan.emergency.clone(),
+        transaction: sip_core::transaction::Settings {
+            urgent: plan.emergency.clone(),
+            ..config.sip.transactions()
+        },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
         session: SessionPolicy {
@@ -135,7 +140,8 @@ pub(super) fn start_translator(
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
-    let shared = b2bua_translator::Shared::new(Arc::clone(&foundation.directory));
+    let gate = b2bua_translator::Gate::new(&config.admission, Arc::clone(&foundation.sources));
+    let shared = b2bua_translator::Shared::new(Arc::clone(&foundation.directory)).guarded(gate);
     foundation.watch_calls(shared.clone());
     let ports = relay::PortRange::new(role.media_ports.first(), role.media_ports.last())?;
     let workers = bound.0.count();

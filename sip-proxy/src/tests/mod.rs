@@ -8,6 +8,7 @@ mod harness;
 mod limits;
 mod nonsense;
 mod outside;
+mod overload;
 mod redirection;
 mod registrations;
 mod relaying;
