@@ -16,7 +16,7 @@ use sip_core::wire::header::{MaxForwards, MinSe};
 use sip_core::wire::{Message, Method, Name, StatusCode};
 use tracing::{debug, info};
 
-use crate::body::{Body, SDP_TYPE};
+use crate::body::{ACCEPTED, Body};
 use crate::call::{Call, Incoming};
 use crate::env::{CallKey, Env, Owner, alarm_of};
 use crate::gate::Gate;
@@ -200,7 +200,7 @@ impl TranslatorCore {
             Some(Method::Invite) => self.invite(server, request, flow, peer),
             Some(Method::Options) => {
                 let headers =
-                    [(Name::Allow, allow(peer.peering()).to_owned()), (Name::Accept, SDP_TYPE.to_owned())];
+                    [(Name::Allow, allow(peer.peering()).to_owned()), (Name::Accept, ACCEPTED.to_owned())];
                 // A draining translator shows itself so to the one who asks before calling.
                 let status = if self.draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
                 self.env.refuse(server, status, &headers);
@@ -258,7 +258,7 @@ impl TranslatorCore {
         } else if let Some(refusal) = unacceptable(&request) {
             Some(refusal)
         } else if matches!(body, Body::Foreign) {
-            Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![(Name::Accept, SDP_TYPE.to_owned())]))
+            Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![(Name::Accept, ACCEPTED.to_owned())]))
         } else if agreement.is_err() {
             let min = MinSe::new(self.env.settings.session.min);
             Some((StatusCode::SESSION_INTERVAL_TOO_SMALL, vec![(Name::MinSe, min.to_string())]))

@@ -8,7 +8,7 @@
 //! | `leg` | one end of a dialog: its reliable responses, its session timer, its end |
 //! | `invite` | the INVITE to the called side |
 //! | `media`, `talk` | a call's media, and SDP on its way between the legs; what both sides last said |
-//! | `body`, `required` | what a message brings, and what it may require |
+//! | `body`, `multipart`, `required` | what a message brings, and what it may require |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
 //! | `gateway_names` | whose certificate a gateway must show |
 //! | `identity`, `failure`, `cause` | who calls and what is shown of it; how failures pass; why a call ends |
@@ -40,6 +40,7 @@ mod invite;
 mod keep_alive;
 mod leg;
 mod media;
+mod multipart;
 mod required;
 mod talk;
 

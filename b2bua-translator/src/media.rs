@@ -1,16 +1,18 @@
 //! The media of one call: its sessions in the relay, and SDP on its way between the legs.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use schema::Trunk;
 
 use crate::body::is_relayable;
 use crate::env::{CallKey, Env};
 use crate::question::{MediaId, PortPair, Question, Side, Sides, StreamPorts};
 use crate::relay::{SideUpdate, SourcePolicy};
-use crate::sdp::{MediaRewrite, OriginCounter, Sdp};
+use crate::sdp::{MediaRewrite, OriginCounter, Sdp, keep_codecs};
 use crate::talk::Talk;
 
 /// A call's media.
@@ -25,6 +27,8 @@ pub(crate) struct Media {
     closing: usize,
     /// Where a side's media may come from; `None` for a phone, whose SDP is exact.
     networks: Sides<Option<Arc<[IpNet]>>>,
+    /// The trunk's codecs; all when it names none.
+    trunk: Option<Arc<Trunk>>,
 }
 
 /// Which answer about ports is awaited.
@@ -52,12 +56,22 @@ impl Media {
             opening: Opening::None,
             closing: 0,
             networks: Sides::default(),
+            trunk: None,
         }
     }
 
-    /// Says where a side's media may come from.
-    pub(crate) fn set_networks(&mut self, side: Side, networks: Option<Arc<[IpNet]>>) {
-        *self.networks.get_mut(side) = networks;
+    /// Says which trunk is on a side: where its media may come from, and which codecs may pass.
+    pub(crate) fn set_trunk(&mut self, side: Side, trunk: &Arc<Trunk>) {
+        *self.networks.get_mut(side) = Some(trunk.media_networks.as_slice().into());
+        self.trunk = Some(Arc::clone(trunk));
+    }
+
+    /// What the trunk's codecs leave of a description.
+    pub(crate) fn allowed<'a>(&self, sdp: &'a Sdp) -> Cow<'a, Sdp> {
+        match self.trunk.as_ref().map(|trunk| &trunk.codecs).filter(|codecs| !codecs.is_empty()) {
+            Some(codecs) => Cow::Owned(keep_codecs(sdp, codecs)),
+            None => Cow::Borrowed(sdp),
+        }
     }
 
     /// Whether the ports are open between these addresses.
@@ -147,20 +161,21 @@ impl Media {
         let Some(address) = self.addresses.as_ref().map(|addresses| *addresses.get(to)) else {
             return Bytes::new();
         };
+        let sdp = &*self.allowed(sdp);
         let sections = sdp.media().enumerate().map(|(index, section)| match self.ports(index, to) {
             Some(pair) if is_relayable(&section) => {
                 MediaRewrite::Relay { address, rtp_port: pair.rtp, rtcp_port: pair.rtcp }
             }
             _ => MediaRewrite::Reject,
         });
-        origin.rewrite(sdp, sections.collect(), Vec::new(), address)
+        origin.rewrite(sdp, sections.collect(), unspoken(), address)
     }
 
     /// An answer that refuses every section of an offer: what an ACK holds when the call ends instead.
     pub(crate) fn refusal(&self, offer: &Sdp, to: Side, origin: &mut OriginCounter) -> Bytes {
         let address =
             self.addresses.as_ref().map_or(IpAddr::from([0, 0, 0, 0]), |addresses| *addresses.get(to));
-        origin.rewrite(offer, vec![MediaRewrite::Reject; offer.media_count()], Vec::new(), address)
+        origin.rewrite(offer, vec![MediaRewrite::Reject; offer.media_count()], unspoken(), address)
     }
 
     fn ports(&self, index: usize, toward: Side) -> Option<PortPair> {
@@ -175,7 +190,14 @@ impl Media {
             return refused();
         };
         let other = talk.described(side.other()).and_then(|other| other.media_at(index));
-        let real = talk.real(side, index);
+        let own = self.addresses.as_ref().map(|addresses| *addresses.get(side));
+        let reachable = |address: &IpAddr| own.is_some_and(|own| own.is_ipv4() == address.is_ipv4());
+        // The leg's family is settled: where `c=` names the other one, the alternative holds (RFC 6947 §4).
+        let alternative = section
+            .address()
+            .filter(|address| !address.is_unspecified() && !reachable(address))
+            .and_then(|address| section.alternative(!address.is_ipv6()));
+        let real = alternative.map(|address| address.ip()).or(talk.real(side, index));
         let networks = self.networks.get(side).as_ref().filter(|networks| !networks.is_empty());
         let sources = match (networks, real) {
             (Some(networks), _) => SourcePolicy::Networks(networks.to_vec()),
@@ -184,14 +206,22 @@ impl Media {
         };
         let mux = section.rtcp_mux() && other.is_some_and(|other| other.rtcp_mux());
         let mut update = SideUpdate::from_media(&section, Some(sources), mux);
+        if let Some(rtp) = alternative {
+            let rtcp = if mux { Some(rtp.port()) } else { rtp.port().checked_add(1) };
+            (update.rtp, update.rtcp) = (Some(rtp), rtcp.map(|port| SocketAddr::new(rtp.ip(), port)));
+        }
         // What names an address of the other family cannot be reached from this side.
-        let own = self.addresses.as_ref().map(|addresses| *addresses.get(side));
-        let reachable = |address: &SocketAddr| own.is_some_and(|own| own.is_ipv4() == address.is_ipv4());
-        update.rtp = update.rtp.filter(reachable);
-        update.rtcp = update.rtcp.filter(reachable);
+        update.rtp = update.rtp.filter(|rtp| reachable(&rtp.ip()));
+        update.rtcp = update.rtcp.filter(|rtcp| reachable(&rtcp.ip()));
         update.sends &= answered && other.is_some_and(|other| other.direction().receives());
         update
     }
+}
+
+/// Attributes that are between their writer and us: other addresses (RFC 6947), and resources reserved on the way (RFC 3312). ICE goes
+/// without being named.
+fn unspoken() -> Vec<String> {
+    ["altc", "curr", "des", "conf"].map(str::to_owned).to_vec()
 }
 
 /// A stream that is refused or was never offered.
@@ -251,7 +281,9 @@ mod tests {
         };
         assert_eq!(update(&media, &talk, true).sources, SourcePolicy::Exact("192.0.2.1".parse().unwrap()));
         assert!(!update(&media, &talk, true).sends, "the other side has said nothing yet");
-        media.set_networks(Side::Callee, Some(["192.0.2.0/24".parse().unwrap()].into()));
+        let mut trunk = Trunk::new("carrier", vec!["192.0.2.1".parse().unwrap()]).unwrap();
+        trunk.media_networks = vec!["192.0.2.0/24".parse().unwrap()];
+        media.set_trunk(Side::Callee, &trunk.into());
         talk.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
         assert!(matches!(update(&media, &talk, true).sources, SourcePolicy::Networks(_)));
         assert!(update(&media, &talk, true).sends && !update(&media, &talk, false).sends);
@@ -270,5 +302,21 @@ mod tests {
         talk.describe(Side::Caller, sdp("m=audio 4000 RTP/AVP 0\r\n"));
         let update = media.update_of(&talk, Side::Caller, talk.described(Side::Caller).unwrap(), 0, true);
         assert_eq!((update.rtp, update.rtcp), (None, None));
+    }
+
+    /// RFC 6947 §4: where `c=` names the other family, the alternative of the leg's own is used; it does not go on to the other leg.
+    #[test]
+    fn an_alternative_of_the_right_family_is_reached() {
+        let media = media();
+        let mut talk = Talk::default();
+        let altc = "m=audio 4000 RTP/AVP 0\r\na=altc:2 IP6 2001:db8::8 4102\r\na=altc:1 IP6 2001:db8::7 4100\r\n\
+                    a=altc:3 IP4 192.0.2.1 4000\r\n";
+        talk.describe(Side::Caller, sdp(altc));
+        let update = media.update_of(&talk, Side::Caller, talk.described(Side::Caller).unwrap(), 0, true);
+        assert_eq!(update.rtp, Some("[2001:db8::7]:4100".parse().unwrap()));
+        assert_eq!(update.rtcp, Some("[2001:db8::7]:4101".parse().unwrap()));
+        assert_eq!(update.sources, SourcePolicy::Exact("2001:db8::7".parse().unwrap()));
+        let body = media.translate(&sdp(altc), Side::Callee, &mut OriginCounter::new(7));
+        assert!(!String::from_utf8_lossy(&body).contains("altc"));
     }
 }

@@ -100,6 +100,67 @@ fn sites_get_their_prefix_from_the_pool() {
 }
 
 #[test]
+fn a_site_is_given_another_prefix() {
+    let node = Node::start();
+    let said = |words: &[&str]| {
+        let output = node.say(words);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let set = |code: &str, more: &[&str]| said(&[&["site", "set", code][..], more].concat());
+    let refused = |code: &str, more: &[&str], words: &str| {
+        let (status, text) = set(code, more);
+        assert!(status == Some(1) && text.contains(words), "{text}");
+    };
+    let given = |code: &str, more: &[&str], words: &str| {
+        let (status, text) = set(code, more);
+        assert!(status == Some(0) && text.contains(words), "{text}");
+    };
+    for code in ["800", "801", "802"] {
+        let domain = format!("s{code}.example.net");
+        node.cli(&["site", "add", "--name", "Dorm", "--code", code, "--domain", &domain]);
+    }
+    assert_eq!(set("800", &[]).0, Some(64), "to what?");
+    assert_eq!(set("800", &["--no-prefix", "--region", "Kanto"]).0, Some(64));
+    refused("899", &["--no-prefix"], "there is no site \"899\"");
+    refused("800", &["--from-pool"], "there is no pool of prefixes");
+    node.cli(&["pool", "set", "2001:db8::/32", "--block-length", "46"]);
+    refused("800", &["--from-pool"], "`centrex6 region add` makes the first region");
+    node.cli(&["region", "add", "Kanto"]);
+    refused("800", &["--from-pool", "--region", "Tokyo"], "there is no region \"Tokyo\"");
+    let kanto = ["--from-pool", "--region", "Kanto"];
+    given("800", &kanto, "site Dorm has 2001:db8::/48 from now on; it had no prefix");
+    given("800", &["--from-pool"], "site Dorm has 2001:db8::/48 already");
+    given("801", &kanto, "has 2001:db8:1::/48 from now on");
+    // Nobody gets what another site has.
+    refused("801", &["--prefix", "2001:db8:0:42::/64"], "2001:db8::/48, which another site has");
+    // What a site gave up rests; the site itself may have it back.
+    given(
+        "801",
+        &["--prefix", "2001:db8:2::9/48"],
+        "has 2001:db8:2::/48 from now on; it had 2001:db8:1::/48",
+    );
+    refused("802", &["--prefix", "2001:db8:1::/48"], "which site 2 had and which rests until 2");
+    given("802", &kanto, "has 2001:db8:3::/48 from now on");
+    given("801", &["--prefix", "2001:db8:1::/48"], "it had 2001:db8:2::/48");
+    refused("802", &["--prefix", "2001:db8:2::/48"], "which site 2 had and which rests until 2");
+    // Elsewhere the operator is free, but for other sites.
+    given("802", &["--prefix", "2001:db9::/48"], "warning: 2001:db9::/48 is outside the pool 2001:db8::/32");
+    refused("801", &["--prefix", "2001:db9::/48"], "2001:db9::/48, which another site has");
+    given("802", &["--no-prefix"], "site Dorm has no prefix from now on; it had 2001:db9::/48");
+    let (_, tree) = said(&["prefix", "tree"]);
+    for line in [
+        "└─ 2001:db8::/46  Kanto, 2 of 4 sites",
+        "   ├─ 2001:db8::/48  800 Dorm",
+        "   ├─ 2001:db8:1::/48  801 Dorm (by hand)",
+        "   ├─ 2001:db8:2::/48  801 Dorm, rests until 2",
+        "   └─ 2001:db8:3::/48  802 Dorm, rests until 2",
+    ] {
+        assert!(tree.lines().any(|shown| shown.starts_with(line)), "{line:?} is not in\n{tree}");
+    }
+}
+
+#[test]
 fn sites_that_are_added_at_once_get_prefixes_of_their_own() {
     let node = Node::start();
     node.cli(&["pool", "set", "2001:db8::/32", "--block-length", "46"]);

@@ -9,6 +9,7 @@ mod baresip;
 mod busy;
 mod cancel;
 mod command_line;
+mod descriptions;
 mod drain;
 mod early_dialogs;
 mod extensions;

@@ -4,8 +4,10 @@
 //! test leaves behind, the next one removes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)] // Tests.
 
+mod behind_a_router;
 mod broker_restart;
 mod call_through_the_tunnel;
+mod changed_account;
 mod eight_steps;
 mod old_client;
 mod power_cut;

@@ -27,6 +27,15 @@ enum Command {
     /// The baseline of `bench relay`: forwards datagrams between pairs of ports until standard input ends
     #[command(hide = true)]
     Forward(bench::ForwardArgs),
+    /// The baseline of `bench tunnels`: a TUN device and a raw socket, and nothing between them
+    #[command(hide = true)]
+    TunnelLoop(bench::LoopArgs),
+    /// The load of `bench tunnels`
+    #[command(hide = true)]
+    TunnelSend(bench::SendArgs),
+    /// The receiver of `bench tunnels`
+    #[command(hide = true)]
+    TunnelReceive(bench::ReceiveArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +52,9 @@ fn main() -> ExitCode {
         Command::Conformance(args) => conformance::run(&args),
         Command::Lab(args) => keep::run(&args),
         Command::Forward(args) => bench::forward(&args),
+        Command::TunnelLoop(args) => bench::run_loop(&args),
+        Command::TunnelSend(args) => bench::send(&args),
+        Command::TunnelReceive(args) => bench::receive(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,7 +44,8 @@ pub(crate) enum AccountOperation {
         /// Its name
         account: String,
     },
-    /// Set an account's password anew: made for it, and shown once, unless --password-stdin gives one
+    /// Set an account's password anew: made for it, and shown once, unless --password-stdin gives one. A live tunnel goes down until the
+    /// IAD logs in with it
     Password {
         /// Its name
         account: String,
@@ -56,7 +57,7 @@ pub(crate) enum AccountOperation {
         #[arg(skip)]
         password: Option<String>,
     },
-    /// Refuse an account's logins from now on
+    /// Cut an account's tunnel and refuse its logins from now on
     Bar {
         /// Its name
         account: String,
@@ -66,7 +67,7 @@ pub(crate) enum AccountOperation {
         /// Its name
         account: String,
     },
-    /// Remove an account
+    /// Remove an account, and cut its tunnel
     Remove {
         /// Its name
         account: String,
@@ -105,7 +106,7 @@ impl AccountOperation {
                 let sealed_password = Account::seal(&account.name, &office.key_file, &password)?;
                 let account = put(office, Account { sealed_password, ..Account::clone(&account) }).await?;
                 let mut message =
-                    format!("account {} has a new password from its next login on", account.name);
+                    format!("account {} has a new password: its IAD gets in with that alone", account.name);
                 let mut item = shown(&account, &office.directory);
                 if made {
                     tell(&password, &mut message, &mut item);
@@ -173,7 +174,7 @@ async fn set_barred(office: &Office, account: &str, barred: bool) -> Result<Repl
     let account = find(&office.directory, account)?;
     let account = put(office, Account { barred, ..Account::clone(&account) }).await?;
     let message = match barred {
-        true => format!("barred account {}: its logins are refused", account.name),
+        true => format!("barred account {}: its tunnel is cut and its logins are refused", account.name),
         false => format!("account {} may log in again", account.name),
     };
     Ok(Reply::Done { message, item: shown(&account, &office.directory) })

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::Subcommand;
-use dorm_provisioning::prefix_plan;
+use dorm_provisioning::prefix_plan::{self, PlanError};
 use ipnet::Ipv6Net;
-use schema::{AddressPlan, Change, Directory, Pool, RegionId, Site, SiteId, StoreError};
+use schema::{Account, AddressPlan, Change, Directory, Pool, RegionId, Site, SiteId, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -41,6 +41,26 @@ pub(crate) enum SiteOperation {
         #[serde(default)]
         no_prefix: bool,
     },
+    /// Give a site another prefix, or none. A tunnel that is up is raised anew with it: the phones make new addresses and register again
+    #[command(group = clap::ArgGroup::new("change").required(true))]
+    Set {
+        /// Its code or domain
+        site: String,
+        /// This prefix, by hand
+        #[arg(long, group = "change")]
+        prefix: Option<Ipv6Net>,
+        /// One from the pool; a site that has one of the pool's keeps it
+        #[arg(long, group = "change")]
+        #[serde(default)]
+        from_pool: bool,
+        /// None: its phones are accepted from everywhere
+        #[arg(long, group = "change")]
+        #[serde(default)]
+        no_prefix: bool,
+        /// The region of the plan to take it from, and where the site is from now on [default: where it is]
+        #[arg(long, conflicts_with_all = ["prefix", "no_prefix"])]
+        region: Option<String>,
+    },
     /// List all sites
     List,
     /// Show one site
@@ -59,6 +79,7 @@ impl SiteOperation {
     pub(super) async fn execute(self, office: &Office) -> Result<Reply, OperationError> {
         match self {
             SiteOperation::Add { name, code, domain, region, pattern, prefix, no_prefix } => {
+                let prefix = prefix.map(|prefix| prefix.trunc());
                 let site = Site { region, pattern, prefix, ..Site::new(&name, &code, &domain)? };
                 site.check()?;
                 let plan = office.directory.address_plan();
@@ -75,7 +96,30 @@ impl SiteOperation {
                 if let Some(prefix) = site.prefix.filter(|_| prefix.is_none()) {
                     message.push_str(&format!(" with {prefix}"));
                 }
-                Ok(Reply::Done { message, item: json!(site) })
+                let mut item = json!(site);
+                warn_outside(&plan, &site, &mut message, &mut item);
+                Ok(Reply::Done { message, item })
+            }
+            SiteOperation::Set { site, prefix, from_pool: _, no_prefix, region } => {
+                let old = Site::clone(&*find(&office.directory, &site)?);
+                let new = Site { region: region.unwrap_or_else(|| old.region.clone()), ..old.clone() };
+                let new = match prefix {
+                    Some(prefix) => put_by_hand(office, new, prefix.trunc()).await?,
+                    None if no_prefix => put(office, Site { prefix: None, ..new }).await?,
+                    None => {
+                        let plan = office.directory.address_plan();
+                        let region = region_of(&plan, plan.pool.as_ref().ok_or(PlanError::NoPool)?, &new)?;
+                        let prefix = Some(take_prefix(office, &new, region).await?);
+                        put(office, Site { prefix, ..new }).await?
+                    }
+                };
+                let before = old.prefix.filter(|_| old.prefix != new.prefix);
+                if let Some(before) = before {
+                    let plan = office.directory.address_plan();
+                    let of_plan = plan.allocation_of(old.id).filter(|row| row.prefix == before);
+                    free_row(office, &plan, &old, of_plan.is_some()).await?;
+                }
+                Ok(told(office, &old, &new))
             }
             SiteOperation::List => {
                 let mut sites = office.directory.sites();
@@ -132,27 +176,92 @@ async fn put_by_plan(
     pool: &Pool,
     site: Site,
 ) -> Result<Site, OperationError> {
-    let Some(region) = plan.region_by_name(&site.region) else {
-        if !site.region.is_empty() {
-            return Err(unknown("region", &site.region));
-        }
-        let names: Vec<&str> = plan.regions.values().map(|region| region.name.as_str()).collect();
-        let regions = if names.is_empty() {
-            format!("{}; `centrex6 region add` makes the first region", pool.prefix)
-        } else {
-            names.join(", ")
-        };
-        return Err(OperationError::NoPrefix { regions });
-    };
+    let region = region_of(plan, pool, &site)?;
     // Whether there is room is known before anything is written.
-    prefix_plan::allocate(plan, &prefixes(&office.directory, None), SiteId::NEW, region.id, unix_now())?;
+    prefix_plan::allocate(plan, &prefixes(&office.directory, None), SiteId::NEW, region, unix_now())?;
     let site = put(office, site).await?;
-    match take_prefix(office, &site, region.id).await {
+    match take_prefix(office, &site, region).await {
         Ok(prefix) => put(office, Site { prefix: Some(prefix), ..site }).await,
         Err(error) => {
             office.write(Change::RemoveSite(site.id)).await?;
             Err(error)
         }
+    }
+}
+
+/// The region of the plan that a site lies in.
+fn region_of(plan: &AddressPlan, pool: &Pool, site: &Site) -> Result<RegionId, OperationError> {
+    if let Some(region) = plan.region_by_name(&site.region) {
+        return Ok(region.id);
+    }
+    if !site.region.is_empty() {
+        return Err(unknown("region", &site.region));
+    }
+    let names: Vec<&str> = plan.regions.values().map(|region| region.name.as_str()).collect();
+    let regions = if names.is_empty() {
+        format!("{}; `centrex6 region add` makes the first region", pool.prefix)
+    } else {
+        names.join(", ")
+    };
+    Err(OperationError::NoPrefix { regions })
+}
+
+/// Gives a site that is there a prefix by hand: nobody else's, and none that rests after another site.
+async fn put_by_hand(office: &Office, site: Site, prefix: Ipv6Net) -> Result<Site, OperationError> {
+    let site = Site { prefix: Some(prefix), ..site };
+    site.check()?;
+    let mut plan = AddressPlan::clone(&office.directory.address_plan());
+    // What the site has or had itself is not in its way.
+    let own = plan.allocations.values().filter(|row| row.site == site.id && row.prefix == prefix).cloned();
+    let own = own.filter(|row| row.freed_at.is_some()).collect::<Vec<_>>();
+    plan.allocations.retain(|_, row| row.site != site.id);
+    let others = prefixes(&office.directory, Some(site.id));
+    if let Some(by) = others.iter().copied().find(|other| prefix_plan::overlap(*other, prefix)) {
+        return Err(PlanError::Taken { prefix, by }.into());
+    }
+    prefix_plan::check_by_hand(&plan, &others, prefix, unix_now())?;
+    let site = put(office, site).await?;
+    for row in own {
+        office.write(Change::RemovePrefixAllocation(row.id)).await?;
+    }
+    Ok(site)
+}
+
+/// What an operator is told of a site with another prefix.
+fn told(office: &Office, old: &Site, new: &Site) -> Reply {
+    let words = |prefix: Option<Ipv6Net>| prefix.map_or("no prefix".to_owned(), |prefix| prefix.to_string());
+    let mut item = json!(new);
+    let mut message = match (old.prefix, new.prefix) {
+        (before, now) if before == now => format!("site {} has {} already", new.name, words(now)),
+        (before, now) => {
+            item["former_prefix"] = json!(before);
+            format!("site {} has {} from now on; it had {}", new.name, words(now), words(before))
+        }
+    };
+    let account = office.directory.account_of_site(new.id);
+    let is_up = |account: &Account| office.directory.lease(account.id).is_some_and(|lease| lease.up);
+    if old.prefix != new.prefix
+        && let Some(account) = account.filter(|account| is_up(account))
+    {
+        message.push_str(&format!(
+            "\nits tunnel is up: account {} logs in again, and its phones make new addresses and register again",
+            account.name
+        ));
+    }
+    warn_outside(&office.directory.address_plan(), new, &mut message, &mut item);
+    Reply::Done { message, item }
+}
+
+/// Says so when no tunnel server leads a site's prefix to its tunnels by itself.
+fn warn_outside(plan: &AddressPlan, site: &Site, message: &mut String, item: &mut Value) {
+    let Some((pool, prefix)) = plan.pool.as_ref().zip(site.prefix) else { return };
+    if !pool.prefix.contains(&prefix) {
+        let warning = format!(
+            "{prefix} is outside the pool {}: tunnel servers carry it only when [tunnel_server] networks names it",
+            pool.prefix
+        );
+        message.push_str(&format!("\nwarning: {warning}"));
+        item["warning"] = json!(warning);
     }
 }
 
@@ -190,9 +299,20 @@ async fn take_prefix(office: &Office, site: &Site, region: RegionId) -> Result<I
 /// Lets the prefix of a removed site rest.
 async fn free_prefix(office: &Office, site: &Site) -> Result<(), OperationError> {
     let plan = office.directory.address_plan();
-    let freed = match prefix_plan::free(&plan, site.id, unix_now()) {
-        Some(row) => Some((row, None)),
-        None => site.prefix.and_then(|prefix| prefix_plan::free_by_hand(&plan, site.id, prefix, unix_now())),
+    let of_plan = plan.allocation_of(site.id).is_some();
+    free_row(office, &plan, site, of_plan).await
+}
+
+/// Lets a site's prefix rest: the plan's, or the one that it was given by hand.
+async fn free_row(
+    office: &Office,
+    plan: &AddressPlan,
+    site: &Site,
+    of_plan: bool,
+) -> Result<(), OperationError> {
+    let freed = match of_plan {
+        true => prefix_plan::free(plan, site.id, unix_now()).map(|row| (row, None)),
+        false => site.prefix.and_then(|prefix| prefix_plan::free_by_hand(plan, site.id, prefix, unix_now())),
     };
     let Some((row, replaced)) = freed else { return Ok(()) };
     if let Some(replaced) = replaced {

@@ -38,6 +38,10 @@ pub(crate) enum TrunkOperation {
         #[arg(long)]
         #[serde(default)]
         certificate_name: Option<String>,
+        /// A codec that may pass, like PCMA, opus or t38 (fax); several, or none for all
+        #[arg(long = "codec")]
+        #[serde(default)]
+        codecs: Vec<String>,
         /// Caller's number for lines that have none
         #[arg(long)]
         default_caller: Option<String>,
@@ -67,14 +71,22 @@ impl TrunkOperation {
                 max_calls,
                 max_udp_bytes,
                 certificate_name,
+                codecs,
                 default_caller,
             } => {
                 let mut trunk = Trunk::new(&name, gateways)?;
                 if !media_networks.is_empty() {
                     trunk.media_networks = media_networks;
                 }
-                let trunk =
-                    Trunk { sources, max_calls, max_udp_bytes, certificate_name, default_caller, ..trunk };
+                let trunk = Trunk {
+                    sources,
+                    max_calls,
+                    max_udp_bytes,
+                    certificate_name,
+                    codecs,
+                    default_caller,
+                    ..trunk
+                };
                 trunk.check()?;
                 let Change::PutTrunk(trunk) = office.write(Change::PutTrunk(trunk)).await? else {
                     return Err(OperationError::NoRow);

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::exchange::{Asked, Exchange, Offer, Progress};
 use super::offer::out_of_place;
 use super::pair::{Bridge, Context, ON, Step};
-use crate::body::{Body, SDP_TYPE, can_relay};
+use crate::body::{ACCEPTED, Body, can_relay, trouble_with};
 use crate::cause::Cause;
 use crate::leg::{Reliability, rack_of};
 use crate::question::Side;
@@ -110,18 +110,26 @@ impl Bridge {
                     self.send_prack(cx, owed, Some(body));
                 }
             }
-            Body::Sdp(offer) if self.exchange.is_none() && can_relay(&offer) => {
+            Body::Sdp(offer)
+                if self.exchange.is_none() && trouble_with(&cx.media.allowed(&offer)).is_none() =>
+            {
                 cx.env.own_server(server, self.caller.call);
                 let asked = Asked { server, request, agreement: None, joins: None };
                 return self.start(cx, Side::Caller, asked, Some(offer));
             }
-            Body::Sdp(_) | Body::Broken => {
+            Body::Sdp(offer) => {
+                let status = trouble_with(&offer).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE);
+                cx.env.refuse(server, status, &[]);
+                self.caller.release(cx.env);
+                return ON;
+            }
+            Body::Broken => {
                 cx.env.refuse(server, StatusCode::NOT_ACCEPTABLE_HERE, &[]);
                 self.caller.release(cx.env);
                 return ON;
             }
             Body::Foreign => {
-                let accept = [(Name::Accept, SDP_TYPE.to_owned())];
+                let accept = [(Name::Accept, ACCEPTED.to_owned())];
                 cx.env.refuse(server, StatusCode::UNSUPPORTED_MEDIA_TYPE, &accept);
                 self.caller.release(cx.env);
                 return ON;
@@ -152,10 +160,10 @@ impl Bridge {
         let delayed = self.first.delayed && !self.first.callee && !self.first.asked;
         let trouble = match (offer, &described) {
             (_, None) => Some((StatusCode::BAD_GATEWAY, "an answer without SDP")),
-            (Some(offer), Some(answer)) if !shares_codec(offer, answer) => {
+            (Some(offer), Some(answer)) if !shares_codec(&cx.media.allowed(offer), answer) => {
                 Some((StatusCode::NOT_ACCEPTABLE_HERE, "no common codec"))
             }
-            (None, Some(offer)) if !can_relay(offer) => {
+            (None, Some(offer)) if !can_relay(&cx.media.allowed(offer)) => {
                 Some((StatusCode::NOT_ACCEPTABLE_HERE, "no media that can be relayed"))
             }
             _ => None,

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::exchange::{Asked, Exchange, Offer, Progress};
 use super::pair::{Bridge, Context, First, ON, Step, refuse};
-use crate::body::{Body, SDP_TYPE, can_relay};
+use crate::body::{ACCEPTED, Body, trouble_with};
 use crate::env::Owner;
 use crate::leg::{Agreement, with_sdp};
 use crate::question::Side;
@@ -154,13 +154,16 @@ impl Bridge {
     ) -> ControlFlow<(), Option<Sdp>> {
         let status = match Body::of(request) {
             Body::None => return ControlFlow::Continue(None),
-            Body::Sdp(offer) if can_relay(&offer) => return ControlFlow::Continue(Some(offer)),
+            Body::Sdp(offer) => match trouble_with(&cx.media.allowed(&offer)) {
+                None => return ControlFlow::Continue(Some(offer)),
+                Some(status) => status,
+            },
             Body::Foreign => {
-                let accept = [(Name::Accept, SDP_TYPE.to_owned())];
+                let accept = [(Name::Accept, ACCEPTED.to_owned())];
                 cx.env.refuse(server, StatusCode::UNSUPPORTED_MEDIA_TYPE, &accept);
                 return ControlFlow::Break(());
             }
-            Body::Sdp(_) | Body::Broken => StatusCode::NOT_ACCEPTABLE_HERE,
+            Body::Broken => StatusCode::NOT_ACCEPTABLE_HERE,
         };
         cx.env.refuse(server, status, &[]);
         ControlFlow::Break(())

@@ -61,11 +61,10 @@ impl Call {
             false => trunks::proxies(&env.settings),
         };
         let (name, line) = (party.name(), env.directory.line_of_number(&number).map(|line| line.id));
-        let networks = trunk.media_networks.as_slice().into();
         let id = trunk.id;
         let mut call = Call::new(env, key, incoming, Party::Outside(party), number, candidates, face);
         call.permit = Some(permit);
-        call.media.set_networks(Side::Caller, Some(networks));
+        call.media.set_trunk(Side::Caller, &trunk);
         if let Some(draft) = &mut call.draft {
             draft.line = line;
             draft.trunk = Some(id);

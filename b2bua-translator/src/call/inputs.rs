@@ -9,7 +9,7 @@ use sip_core::wire::{Builder, Message, Method, Name, StatusCode};
 use tracing::{debug, warn};
 
 use super::state::{Call, Closing, Place, State};
-use crate::body::SDP_TYPE;
+use crate::body::ACCEPTED;
 use crate::bridge::Step;
 use crate::cause::Cause;
 use crate::env::{Alarm, Env};
@@ -40,7 +40,7 @@ impl Call {
                 return env.refuse(
                     server,
                     StatusCode::OK,
-                    &[(Name::Allow, allow), (Name::Accept, SDP_TYPE.to_owned())],
+                    &[(Name::Allow, allow), (Name::Accept, ACCEPTED.to_owned())],
                 );
             }
             _ => {}

@@ -12,7 +12,7 @@ use sip_core::wire::{Message, StatusCode};
 use tracing::{debug, error, info};
 
 use super::state::{Call, Phase, Setup, State};
-use crate::body::can_relay;
+use crate::body::{can_relay, trouble_with};
 use crate::bridge::Context;
 use crate::cause::Cause;
 use crate::env::{Alarm, Env, LocalEnd};
@@ -47,8 +47,15 @@ impl Call {
                 "call begins"
             );
         }
-        if !readable || setup.offer.as_ref().is_some_and(|offer| !can_relay(offer)) {
-            return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "no media that can be relayed");
+        if !readable {
+            return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "SDP that cannot be read");
+        }
+        if let Some(status) = setup.offer.as_ref().and_then(trouble_with) {
+            let words = match status {
+                StatusCode::PRECONDITION_FAILURE => "preconditions that we cannot meet",
+                _ => "no media that can be relayed",
+            };
+            return self.refuse(env, status, words);
         }
         if setup.candidates.is_empty() {
             return self.refuse(env, StatusCode::NOT_FOUND, "no route");
@@ -272,10 +279,15 @@ impl Call {
                     debug!(call = %self.id, trunk = %trunk.name, "trunk is full");
                     continue;
                 }
-                self.media.set_networks(Side::Callee, Some(trunk.media_networks.as_slice().into()));
+                self.media.set_trunk(Side::Callee, trunk);
                 if let Some(draft) = &mut self.draft {
                     draft.trunk = Some(trunk.id);
                 }
+            }
+            if setup.offer.as_ref().is_some_and(|offer| !can_relay(&self.media.allowed(offer))) {
+                debug!(call = %self.id, gateway = %candidate.gateway, "nothing that is offered may pass to or from the trunk");
+                setup.last = StatusCode::NOT_ACCEPTABLE_HERE;
+                continue;
             }
             let (caller, callee) = (setup.caller.face.media, candidate.face.media);
             if self.media.is_open(caller, callee) {

@@ -75,6 +75,18 @@ impl<'a> Media<'a> {
         self.connection()?.address
     }
 
+    /// The address and port that the section names for a family beside the one in `c=` (RFC 6947 §4): the one with the lowest number.
+    pub fn alternative(&self, ipv6: bool) -> Option<SocketAddr> {
+        let found = self.attributes("altc").filter_map(|value| {
+            let mut fields = fields(value).map(|(_, field)| field);
+            let (rank, _family) = (parse_number::<u32>(fields.next()?)?, fields.next()?);
+            let address = parse_address(fields.next()?).filter(|address| address.is_ipv6() == ipv6)?;
+            let port = parse_number(fields.next()?.split(|&byte| byte == b'/').next()?)?;
+            (port != 0).then_some((rank, SocketAddr::new(address, port)))
+        });
+        found.min_by_key(|(rank, _)| *rank).map(|(_, address)| address)
+    }
+
     /// Where RTCP goes when it does not share the RTP port: `a=rtcp` (RFC 3605), else the port after RTP's
     /// (RFC 3550 §11).
     pub fn rtcp_address(&self) -> Option<SocketAddr> {
@@ -169,6 +181,14 @@ impl<'a> Media<'a> {
 
     fn field(&self, index: usize) -> Option<(usize, &'a [u8])> {
         fields(self.first_value()).nth(index)
+    }
+
+    /// The span of the formats in the body.
+    pub(super) fn formats_span(&self) -> Option<std::ops::Range<usize>> {
+        let start = self.lines.first()?.value_span().start;
+        let (first, _) = self.field(3)?;
+        let (last, field) = fields(self.first_value()).last()?;
+        Some(start + first..start + last + field.len())
     }
 
     fn first_value(&self) -> &'a [u8] {

@@ -115,14 +115,14 @@ fn rewrite_media(splices: &mut Splices<'_>, plan: &Rewrite) {
 }
 
 /// The edits of one body, collected in any order.
-struct Splices<'a> {
+pub(super) struct Splices<'a> {
     sdp: &'a Sdp,
     line_end: &'a [u8],
     edits: Vec<(Range<usize>, Vec<u8>)>,
 }
 
 impl<'a> Splices<'a> {
-    fn new(sdp: &'a Sdp) -> Self {
+    pub(super) fn new(sdp: &'a Sdp) -> Self {
         let written = sdp.lines.first().and_then(|line| sdp.bytes.get(line.end..line.next));
         let line_end = written.filter(|end| !end.is_empty()).unwrap_or(b"\r\n");
         Splices { sdp, line_end, edits: Vec::new() }
@@ -153,7 +153,7 @@ impl<'a> Splices<'a> {
         }
     }
 
-    fn port(&mut self, media: &Media<'_>, port: u16) {
+    pub(super) fn port(&mut self, media: &Media<'_>, port: u16) {
         if let Some(span) = media.port_span() {
             self.replace(span, port.to_string().into_bytes());
         }
@@ -230,11 +230,11 @@ impl<'a> Splices<'a> {
         self.edits.push(edit);
     }
 
-    fn replace(&mut self, span: Range<usize>, text: Vec<u8>) {
+    pub(super) fn replace(&mut self, span: Range<usize>, text: Vec<u8>) {
         self.edits.push((span, text));
     }
 
-    fn apply(mut self) -> Bytes {
+    pub(super) fn apply(mut self) -> Bytes {
         let body = &self.sdp.bytes;
         if self.edits.is_empty() {
             return body.clone();

@@ -104,8 +104,8 @@ fn required_extensions_and_foreign_bodies() {
     harness.send(&proxy, &invite);
     let refused = harness.take_status(PROXY, 420);
     assert_eq!(refused.text(Name::Unsupported), Some("precondition"));
-    let invite = harness.invite(&proxy, &uri, "<sip:101@s042.example.net>", Some("--x".into()));
-    let invite = invite.edit().set(Name::ContentType, "multipart/mixed;boundary=x").finish();
+    let invite = harness.invite(&proxy, &uri, "<sip:101@s042.example.net>", Some("x".into()));
+    let invite = invite.edit().set(Name::ContentType, "text/plain").finish();
     harness.send(&proxy, &invite);
     assert!(harness.take_status(PROXY, 415).has(Name::Accept));
     let invite = harness.invite(&proxy, &uri, "<sip:101@s042.example.net>", offer());

@@ -1,6 +1,7 @@
 //! Whole calls through the core, with the peers and the world of `testing`.
 
 mod calls;
+mod descriptions;
 mod early;
 mod failover;
 mod hangup;

@@ -41,13 +41,18 @@ impl Legs {
 
     /// The same with other settings.
     pub(crate) fn on(setup: Setup) -> Legs {
+        Legs::with_trunk(setup, &[])
+    }
+
+    /// The same, with further words of `trunk add`.
+    pub(crate) fn with_trunk(setup: Setup, trunk: &[&str]) -> Legs {
         let node = setup.start();
         let [line] = node.add_lines(["101"]);
         let phone = End::new(registered(&node, &line), "phone");
         let gateway = Raw::udp(node.trunk_side);
         let gateway = End::new(gateway, "gateway");
         node.add_number("+81355550101", &line);
-        node.add_trunk("carrier", &[gateway.raw.local]);
+        node.add_trunk_with("carrier", &[gateway.raw.local], trunk);
         Legs { node, line, phone, gateway }
     }
 
@@ -79,8 +84,12 @@ impl Legs {
         (invite, received)
     }
 
-    /// An answered call of the phone's, both ACKs done.
-    pub(crate) fn call_up(&mut self, dialled: &[(&str, &str)], answered: &[(&str, &str)]) {
+    /// An answered call of the phone's, both ACKs done; gives the INVITE that the gateway got, and the answer that the phone got.
+    pub(crate) fn call_up(
+        &mut self,
+        dialled: &[(&str, &str)],
+        answered: &[(&str, &str)],
+    ) -> (Message, Message) {
         let offer = self.phone.sdp("");
         let (_, invite) = self.dial(dialled, Some(&offer));
         let answer = self.gateway.sdp("");
@@ -89,6 +98,7 @@ impl Legs {
         self.phone.uac(&ok);
         self.phone.ack(&ok, None);
         self.gateway.expect_request("ACK");
+        (invite, ok)
     }
 
     /// The phone hangs up, and the record is written.
@@ -204,6 +214,12 @@ impl End {
         let mut ack = in_dialog(&self.raw, "ACK", number, &dialog.message, dialog.caller, &dialog.target);
         with_body(&mut ack, body);
         self.raw.send(&ack);
+    }
+
+    /// Waits until what this end has sent in its dialog has arrived at the translator: its ACKs, before the other end asks anything.
+    pub(crate) fn catch_up(&mut self) {
+        self.request("OPTIONS", &[], None);
+        self.expect(200);
     }
 
     /// Answers a request.

@@ -221,11 +221,17 @@ impl Node {
 
     /// Adds a trunk with these gateways, and a route for every number over it.
     pub(crate) fn add_trunk(&self, name: &str, gateways: &[SocketAddr]) {
+        self.add_trunk_with(name, gateways, &[]);
+    }
+
+    /// The same with further words of the command.
+    pub(crate) fn add_trunk_with(&self, name: &str, gateways: &[SocketAddr], more: &[&str]) {
         let listeners: Vec<String> = gateways.iter().map(|gateway| format!("udp:{gateway}")).collect();
         let mut words = vec!["trunk", "add", "--name", name];
         for listener in &listeners {
             words.extend(["--gateway", listener]);
         }
+        words.extend(more);
         self.cli(&words);
         self.cli(&["route", "add", "--trunk", name]);
     }

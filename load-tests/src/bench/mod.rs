@@ -11,6 +11,7 @@ mod registrations;
 mod relay;
 mod report;
 mod rtpengine;
+mod tunnels;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use clap::{Args, Subcommand};
 use load_tests::sipp::Sipp;
 
 pub(crate) use baseline::{ForwardArgs, forward};
+pub(crate) use tunnels::{LoopArgs, ReceiveArgs, SendArgs, receive, run_loop, send};
 
 use report::{Machine, Report};
 
@@ -59,6 +61,8 @@ enum Which {
     Logins(logins::Options),
     /// RTP of real calls through the translator, both ways
     Relay(relay::Options),
+    /// Packets through the tunnel server's data plane, in network namespaces; needs root
+    Tunnels(tunnels::Options),
 }
 
 /// What every benchmark gets.
@@ -71,6 +75,12 @@ struct Bench {
 /// Runs what was asked for and prints it.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let Common { json, binary, workers, no_peers } = &args.common;
+    if let Some(Which::Tunnels(options)) = &args.which {
+        let mut report = Report::new(Machine::this(Path::new("tunnel-broker's example `plane`"), 2));
+        let tunnels::Found { rows, changes, delays } = tunnels::run(options)?;
+        (report.tunnels, report.tunnel_changes, report.tunnel_delays) = (rows, Some(changes), delays);
+        return show(&report, *json);
+    }
     let binary = binary.clone().map_or_else(release_binary, Ok)?;
     anyhow::ensure!(binary.exists(), "{} is missing: run `cargo build --release` first", binary.display());
     if !matches!(args.which, Some(Which::Logins(_))) {
@@ -85,14 +95,20 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Some(Which::Calls(options)) => report.calls = calls::run(&bench, options)?,
         Some(Which::Logins(options)) => report.logins = logins::run(&bench, options)?,
         Some(Which::Relay(options)) => report.relay = relay::run(&bench, options)?,
+        // Needs neither node nor sipp: done above.
+        Some(Which::Tunnels(_)) => {}
         None => {
             report.registrations = registrations::run(&bench, &registrations::Options::short())?;
             report.calls = calls::run(&bench, &calls::Options::short())?;
             report.relay = relay::run(&bench, &relay::Options::short())?;
         }
     }
+    show(&report, *json)
+}
+
+fn show(report: &Report, json: bool) -> anyhow::Result<()> {
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        true => println!("{}", serde_json::to_string_pretty(report)?),
         false => print!("{report}"),
     }
     Ok(())

@@ -17,6 +17,12 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) relay: Vec<Relay>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tunnels: Vec<Tunnelled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tunnel_changes: Option<TunnelChanges>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tunnel_delays: Vec<TunnelDelays>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) logins: Vec<Logins>,
 }
 
@@ -84,6 +90,52 @@ pub(super) struct Relay {
     pub(super) platform_ratio: Option<f64>,
 }
 
+/// Packets through tunnels.
+#[derive(Clone, Serialize)]
+pub(super) struct Tunnelled {
+    pub(super) subject: &'static str,
+    pub(super) tunnels: u32,
+    pub(super) direction: &'static str,
+    /// Packets per second that were asked for; 0 is as fast as it goes.
+    pub(super) rate: u32,
+    pub(super) sent: u64,
+    /// Packets that arrived.
+    pub(super) packets: u64,
+    pub(super) per_second: f64,
+    pub(super) cpu_us_each: Option<f64>,
+    pub(super) packets_per_cpu_second: Option<f64>,
+    /// What the platform costs, divided by what this one costs.
+    pub(super) platform_ratio: Option<f64>,
+}
+
+/// What tunnels cost themselves.
+#[derive(Serialize)]
+pub(super) struct TunnelChanges {
+    pub(super) tunnels: u32,
+    pub(super) add_us: f64,
+    pub(super) move_us: f64,
+    pub(super) remove_us: f64,
+    pub(super) rss_before_mib: f64,
+    pub(super) rss_after_mib: f64,
+    pub(super) bytes_each: f64,
+}
+
+/// One tunnel's packets, from the core to the tunnel's end.
+#[derive(Serialize)]
+pub(super) struct TunnelDelays {
+    pub(super) round: &'static str,
+    /// How often another tunnel was raised, moved or removed meanwhile.
+    pub(super) changes: u64,
+    /// Packets per second.
+    pub(super) rate: u32,
+    pub(super) sent: u64,
+    pub(super) arrived: u64,
+    pub(super) median_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) longest_us: f64,
+}
+
 /// One round of sites at the tunnel broker.
 #[derive(Serialize)]
 pub(super) struct Logins {
@@ -107,6 +159,9 @@ impl Report {
             registrations: Vec::new(),
             calls: Vec::new(),
             relay: Vec::new(),
+            tunnels: Vec::new(),
+            tunnel_changes: None,
+            tunnel_delays: Vec::new(),
             logins: Vec::new(),
         }
     }
@@ -238,6 +293,39 @@ impl fmt::Display for Report {
             });
             table(f, &head, rows.collect())?;
         }
+        if !self.tunnels.is_empty() {
+            writeln!(
+                f,
+                "\nTunnelled packets (RTP, 20 ms of G.711, IPv6 in IPv4; `in` comes out of the tunnels)"
+            )?;
+            let head = [
+                "",
+                "way",
+                "tunnels",
+                "asked/s",
+                "sent",
+                "arrived",
+                "per s",
+                "CPU us",
+                "packets/CPU s",
+                "Centrex6 x this",
+            ];
+            let rows = self.tunnels.iter().map(|row| {
+                vec![
+                    row.subject.to_owned(),
+                    row.direction.to_owned(),
+                    row.tunnels.to_string(),
+                    if row.rate == 0 { "most".to_owned() } else { row.rate.to_string() },
+                    row.sent.to_string(),
+                    row.packets.to_string(),
+                    format!("{:.0}", row.per_second),
+                    number(row.cpu_us_each, 2),
+                    number(row.packets_per_cpu_second, 0),
+                    number(row.platform_ratio, 2),
+                ]
+            });
+            table(f, &head, rows.collect())?;
+        }
         if !self.logins.is_empty() {
             writeln!(
                 f,
@@ -267,6 +355,36 @@ impl fmt::Display for Report {
                     row.commits.map_or_else(|| "-".to_owned(), |commits| commits.to_string()),
                     format!("{:.1}", row.rss_mib),
                     number(row.bytes_a_session, 0),
+                ]
+            });
+            table(f, &head, rows.collect())?;
+        }
+        if let Some(changes) = &self.tunnel_changes {
+            let TunnelChanges { tunnels, add_us, move_us, remove_us, .. } = changes;
+            let TunnelChanges { rss_before_mib, rss_after_mib, bytes_each, .. } = changes;
+            writeln!(
+                f,
+                "  {tunnels} tunnels: CPU {add_us:.2} us to raise one, {move_us:.2} to move, {remove_us:.2} to remove; \
+                 memory {rss_before_mib:.1} MiB before, {rss_after_mib:.1} MiB with them, {bytes_each:.0} bytes each"
+            )?;
+        }
+        if !self.tunnel_delays.is_empty() {
+            writeln!(f, "\nOne tunnel, from the core to its end (us)")?;
+            let head = [
+                "others", "", "changes", "asked/s", "sent", "arrived", "median", "99 %", "99.9 %", "longest",
+            ];
+            let rows = self.tunnel_delays.iter().map(|row| {
+                vec![
+                    row.round.to_owned(),
+                    String::new(),
+                    row.changes.to_string(),
+                    row.rate.to_string(),
+                    row.sent.to_string(),
+                    row.arrived.to_string(),
+                    format!("{:.0}", row.median_us),
+                    format!("{:.0}", row.p99_us),
+                    format!("{:.0}", row.p999_us),
+                    format!("{:.0}", row.longest_us),
                 ]
             });
             table(f, &head, rows.collect())?;

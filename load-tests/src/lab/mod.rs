@@ -6,6 +6,7 @@
 //! Namespaces and processes end with the [`Lab`]. What a killed process leaves behind, [`Folder::remove`] takes away.
 
 mod call;
+mod connections;
 mod errand;
 mod error;
 mod fault;

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::connections;
 use super::error::LabError;
 use super::namespace::Namespace;
 use super::plan::{
@@ -41,7 +42,8 @@ pub(super) fn attach_host(
     addresses(&Namespace::named(&plan.internet), namespace, line, address)
 }
 
-/// Puts the dorm's end of the access line on another public address; the old one is gone at once.
+/// Puts the dorm's end of the access line on another public address; the old one is gone at once, and a router there has forgotten its
+/// connections.
 ///
 /// # Errors
 /// When the system refuses.
@@ -50,7 +52,12 @@ pub(super) fn renumber(plan: &Plan, dorm: &Dorm, from: Ipv4Addr, to: Ipv4Addr) -
     let line = dorm.line();
     internet.ip(&[format!("addr del {INTERNET} peer {from} dev {line}")])?;
     edge.ip(&[format!("addr del {from} peer {INTERNET} dev {WAN}")])?;
-    addresses(&internet, &edge, &line, to)
+    addresses(&internet, &edge, &line, to)?;
+    if dorm.router.is_some() {
+        let what = format!("empty the router's table of connections in {}", edge.name());
+        edge.inside(connections::forget)?.map_err(LabError::io(what))?;
+    }
+    Ok(())
 }
 
 /// Pulls the access line's cable, or puts it in again, at the internet's end: the dorm sees its carrier go.

@@ -113,6 +113,7 @@ impl Stored for Trunk {
             self.default_caller.as_deref().into(),
             self.enabled.into(),
             self.certificate_name.as_deref().into(),
+            list(&self.codecs),
         ]
     }
 
@@ -128,6 +129,7 @@ impl Stored for Trunk {
             default_caller: cell.optional_text()?,
             enabled: cell.flag()?,
             certificate_name: cell.optional_text()?,
+            codecs: cell.json()?,
         })
     }
 }

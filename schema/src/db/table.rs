@@ -121,6 +121,7 @@ pub(crate) static TRUNK: Table = Table {
         ("default_caller", Text),
         ("enabled", Flag),
         ("certificate_name", Text),
+        ("codecs", Text),
     ],
     key: 1,
     label: "name",

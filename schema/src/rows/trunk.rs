@@ -32,6 +32,10 @@ pub struct Trunk {
     /// that a connection from it shows. Nothing means that its connections are known by their source alone.
     #[serde(default)]
     pub certificate_name: Option<String>,
+    /// The codecs that may pass between it and the phones, by their encoding names (`PCMA`, `opus`, `t38` for fax), without regard to
+    /// case; tones (RFC 4733) always may. None named: all may.
+    #[serde(default)]
+    pub codecs: Vec<String>,
     /// The caller's number shown to it when the line has none of its own.
     #[serde(default)]
     pub default_caller: Option<String>,
@@ -56,6 +60,7 @@ impl Trunk {
             max_calls: None,
             max_udp_bytes: None,
             certificate_name: None,
+            codecs: Vec::new(),
             default_caller: None,
             enabled: true,
         };
@@ -110,6 +115,13 @@ impl Trunk {
             &udp.to_string(),
             "use 500 to 65000 bytes",
         )?;
+        ensure(self.codecs.len() <= 32, "trunk codecs", &count(self.codecs.len()), "name at most 32 codecs")?;
+        for codec in &self.codecs {
+            // RFC 8866 §9: an encoding name is a token.
+            let is_name = (1..=40).contains(&codec.len())
+                && codec.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._+".contains(&byte));
+            ensure(is_name, "trunk codec", codec, "use an encoding name, like PCMA, G729, opus or t38")?;
+        }
         let name = self.certificate_name.as_deref().unwrap_or("a");
         let is_label = |label: &str| {
             (1..=63).contains(&label.len())
@@ -282,6 +294,8 @@ mod tests {
         assert!(named.check().is_ok() && named.is_vouched_for(&["a.net".into(), "gw.example.net".into()]));
         assert!(!named.is_vouched_for(&["example.net".into()]));
         assert!(Trunk { certificate_name: Some("two words".into()), ..trunk.clone() }.check().is_err());
+        assert!(Trunk { codecs: vec!["AMR-WB".into()], ..trunk.clone() }.check().is_ok());
+        assert!(Trunk { codecs: vec!["PCMA/8000".into()], ..trunk.clone() }.check().is_err());
         assert!(trunk.may_send_media_from([192, 0, 2, 1].into()));
         assert!(Trunk::new("carrier", vec![gateway("192.0.2.1"), gateway("2001:db8::1")]).is_err());
         assert!(Trunk::new("carrier", vec![]).is_err());

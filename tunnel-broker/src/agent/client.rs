@@ -5,20 +5,28 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+use rand::rngs::StdRng;
 use schema::secret::Password;
 
 use crate::dtcp::{Centre, Denial, Granted, Greeting, LineBuffer, Proof, Report, answered};
 
 /// A session with a broker: greeting, login, then a ping a minute for as long as the connection lives.
+///
+/// Behind a NAT (the broker sees another address than ours) it pings several times a minute and has less patience: when the router in
+/// front gets another address, nothing on this box changes, and an answer that does not come is the only sign of it.
 #[derive(Debug)]
 pub struct Client {
+    local: Ipv4Addr,
     user: String,
     password: Password,
     lines: LineBuffer,
     state: State,
     outputs: VecDeque<Output>,
+    random: StdRng,
 }
 
 /// What happens to a session.
@@ -89,10 +97,20 @@ enum State {
         /// What the broker still has to answer, oldest first, and until when the oldest.
         asked: VecDeque<Asked>,
         until: Option<Instant>,
+        pace: Pace,
         /// Whether the broker knows `report`.
         reports: bool,
     },
     Over,
+}
+
+/// How the session finds out that its connection is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pace {
+    /// The time between two pings is somewhere from the first to the second.
+    ping: (Duration, Duration),
+    /// How long the broker may take to answer.
+    answer: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,14 +121,16 @@ enum Asked {
 }
 
 impl Client {
-    /// A session on a connection that was made just now.
-    pub fn new(now: Instant, user: &str, password: Password) -> Client {
+    /// A session on a connection that was made just now from `local`.
+    pub fn new(now: Instant, local: Ipv4Addr, user: &str, password: Password, random: StdRng) -> Client {
         Client {
+            local,
             user: user.to_owned(),
             password,
             lines: LineBuffer::default(),
             state: State::Greeting { until: now + GREETING },
             outputs: VecDeque::new(),
+            random,
         }
     }
 
@@ -177,16 +197,18 @@ impl Client {
             },
             State::Login { .. } => match Granted::parse(line) {
                 Ok(granted) => {
-                    self.state =
-                        State::Up { ping_at: now + PING, asked: VecDeque::new(), until: None, reports: true };
+                    let pace = if granted.client == self.local { OWN_ADDRESS } else { BEHIND_NAT };
+                    let ping_at = now + pace.next_ping(&mut self.random);
+                    let asked = VecDeque::new();
+                    self.state = State::Up { ping_at, asked, until: None, pace, reports: true };
                     self.outputs.push_back(Output::Event(Event::Granted(granted)));
                     self.ask(now, Asked::Centre, "centre");
                 }
                 Err(refusal) => self.end(refusal.map_or(End::NotDtcp, End::Denied)),
             },
-            State::Up { asked, until, reports, .. } => {
+            State::Up { asked, until, pace, reports, .. } => {
                 let question = asked.pop_front();
-                *until = (!asked.is_empty()).then_some(now + ANSWER);
+                *until = (!asked.is_empty()).then_some(now + pace.answer);
                 let answer = answered(line);
                 match (question, answer) {
                     (_, Err(None)) => self.end(End::NotDtcp),
@@ -208,8 +230,8 @@ impl Client {
         match &mut self.state {
             State::Greeting { until } | State::Login { until } if *until <= now => self.end(End::Silent),
             State::Up { until: Some(until), .. } if *until <= now => self.end(End::Silent),
-            State::Up { ping_at, .. } if *ping_at <= now => {
-                *ping_at = now + PING;
+            State::Up { ping_at, pace, .. } if *ping_at <= now => {
+                *ping_at = now + pace.next_ping(&mut self.random);
                 self.ask(now, Asked::Ping, "ping");
             }
             _ => {}
@@ -217,13 +239,13 @@ impl Client {
     }
 
     fn ask(&mut self, now: Instant, question: Asked, line: &str) {
-        let State::Up { asked, until, .. } = &mut self.state else { return };
+        let State::Up { asked, until, pace, .. } = &mut self.state else { return };
         // A broker that owes more answers than this is silent, and its deadline is running.
         if asked.len() >= MAX_ASKED {
             return;
         }
         asked.push_back(question);
-        until.get_or_insert(now + ANSWER);
+        until.get_or_insert(now + pace.answer);
         self.outputs.push_back(Output::Send(format!("{line}\r\n").into_bytes()));
     }
 
@@ -231,6 +253,12 @@ impl Client {
         self.state = State::Over;
         self.outputs.push_back(Output::Event(Event::Ended(end)));
         self.outputs.push_back(Output::Close);
+    }
+}
+
+impl Pace {
+    fn next_ping(self, random: &mut StdRng) -> Duration {
+        random.random_range(self.ping.0..=self.ping.1)
     }
 }
 
@@ -266,10 +294,14 @@ impl fmt::Display for End {
 const GREETING: Duration = Duration::from_secs(20);
 /// How long a broker may take to answer a login. It delays the answer to a wrong password, and a tunnel server may be far from it.
 const LOGIN: Duration = Duration::from_secs(30);
-/// How often the session is kept alive; the old clients do so every 60 s, and brokers wait for 300 s.
-const PING: Duration = Duration::from_secs(60);
-/// How long a broker may take to answer a ping. A connection whose far end is gone shows itself here.
-const ANSWER: Duration = Duration::from_secs(20);
+/// The old clients ping every 60 s, and brokers wait for 300 s. A change of our own address is seen at once by other means, so that there is
+/// no hurry: 20 s bear with a broker that is restarted.
+const OWN_ADDRESS: Pace =
+    Pace { ping: (Duration::from_secs(60), Duration::from_secs(60)), answer: Duration::from_secs(20) };
+/// A router's new address is noticed within 20 s. Ten thousand boxes behind NATs are 800 pings in a second to the broker, spread by the
+/// jitter. Within 5 s, TCP sends what was lost three or four times (RFC 6298); a login too many only moves the tunnel to where it is.
+const BEHIND_NAT: Pace =
+    Pace { ping: (Duration::from_secs(10), Duration::from_secs(15)), answer: Duration::from_secs(5) };
 /// How many questions may be open.
 const MAX_ASKED: usize = 8;
 /// So many bytes are looked at at once, which is less than a line buffer holds.
@@ -278,6 +310,7 @@ const PIECE: usize = 64;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::SeedableRng;
 
     use super::*;
     use crate::dtcp::{Refusal, Reply};
@@ -288,14 +321,26 @@ mod tests {
         now: Instant,
     }
 
+    /// The address in the captured reply.
+    const LOCAL: Ipv4Addr = Ipv4Addr::new(210, 143, 144, 163);
+
     impl Bench {
         fn new() -> Bench {
+            Bench::at(LOCAL)
+        }
+
+        fn at(local: Ipv4Addr) -> Bench {
             let now = Instant::now();
-            Bench { client: Client::new(now, "foo", Password::new("bar")), now }
+            let random = StdRng::seed_from_u64(7);
+            Bench { client: Client::new(now, local, "foo", Password::new("bar"), random), now }
         }
 
         fn logged_in() -> Bench {
-            let mut bench = Bench::new();
+            Bench::logged_in_at(LOCAL)
+        }
+
+        fn logged_in_at(local: Ipv4Addr) -> Bench {
+            let mut bench = Bench::at(local);
             bench.line("+OK 0B1517C87D516A5FA65BED722D51A04F KAME tunnel server");
             let outputs = bench.line("+OK 210.143.144.163 43.244.255.37 2001:03e0:01fe::/48");
             assert_eq!(outputs.last(), Some(&send("centre")));
@@ -365,6 +410,27 @@ mod tests {
         assert_eq!(bench.wait(60), [send("ping")]);
         assert_eq!(bench.wait(20), over(End::Silent));
         assert_eq!(bench.client.deadline(), None);
+    }
+
+    #[test]
+    fn behind_a_nat_pings_are_more_frequent_and_spread_and_patience_is_short() {
+        let mut bench = Bench::logged_in_at(Ipv4Addr::new(192, 168, 1, 2));
+        bench.line("+OK");
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            let at = bench.client.deadline().unwrap();
+            waits.push(at - bench.now);
+            bench.now = at;
+            assert_eq!(bench.input(Input::Timer), [send("ping")]);
+            assert_eq!(bench.line("+OK pong"), []);
+        }
+        assert!(waits.iter().all(|wait| (10.0..=15.0).contains(&wait.as_secs_f64())), "{waits:?}");
+        waits.sort();
+        waits.dedup();
+        assert!(waits.len() > 10, "{waits:?}");
+        bench.now = bench.client.deadline().unwrap();
+        assert_eq!(bench.input(Input::Timer), [send("ping")]);
+        assert_eq!(bench.wait(5), over(End::Silent));
     }
 
     #[test]

@@ -155,7 +155,9 @@ impl Dialler {
     async fn talk(&mut self, mut line: Line) -> Next {
         let started = Instant::now();
         let _ = self.news.send(News::Connected { local: line.local, remote: line.remote }).await;
-        let mut client = Client::new(started, &self.settings.user, self.settings.password.clone());
+        let (user, password) = (&self.settings.user, self.settings.password.clone());
+        let random = StdRng::from_rng(&mut rand::rng());
+        let mut client = Client::new(started, line.local, user, password, random);
         let mut bytes = [0; 256];
         let mut next = Next::Wait { at_least: Duration::ZERO, lasted: Duration::ZERO };
         loop {

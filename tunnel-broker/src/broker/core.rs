@@ -65,11 +65,8 @@ impl Broker {
             Input::Answer(token, Answer::Tunnel(result)) => self.desk.answer(token, result, now),
             Input::ServerUp { server, held } => self.desk.server_up(server, held, now),
             Input::ServerDown(server) => self.desk.server_down(server, now),
-            Input::Revoked(account) => {
-                if let Some(connection) = self.desk.revoke(&account, now) {
-                    self.dismiss(connection, Refusal::AuthenticationFailed, now);
-                }
-            }
+            Input::Revoked(account) => self.revoke(&account, Refusal::AuthenticationFailed, now),
+            Input::Changed(account) => self.revoke(&account, Refusal::Changed, now),
         }
         self.tell_outcomes(now);
     }
@@ -87,6 +84,17 @@ impl Broker {
     /// The tunnels, in no order.
     pub fn tunnels(&self) -> impl Iterator<Item = Standing> {
         self.desk.tunnels()
+    }
+
+    /// The accounts that have logged in, and the passwords that they proved to know.
+    pub fn credentials(&self) -> HashMap<&Arc<str>, &Password> {
+        self.sessions.values().filter_map(Session::credentials).collect()
+    }
+
+    fn revoke(&mut self, account: &Arc<str>, refusal: Refusal, now: Instant) {
+        if let Some(connection) = self.desk.revoke(account, now) {
+            self.dismiss(connection, refusal, now);
+        }
     }
 
     fn connected(&mut self, connection: ConnectionId, peer: Ipv4Addr, now: Instant) {
@@ -274,7 +282,7 @@ impl Broker {
             Err(kind) => return self.dismiss(connection, Refusal::UnsupportedType(kind), now),
         };
         let (name, peer) = (account.name.clone(), session.peer);
-        session.state = State::Raising { account: name.clone(), kind };
+        session.state = State::Raising { account: name.clone(), password: account.password.clone(), kind };
         let want = Want { session: connection, client: peer, grant, region: account.region.clone() };
         match self.desk.login(&name, want, now) {
             Ok(None) => {}
@@ -320,8 +328,8 @@ impl Broker {
                 Some(Outcome::Failed { session, refusal }) => self.dismiss(session, refusal, now),
                 Some(Outcome::Raised { session: connection, server, outer, grant }) => {
                     let Some(session) = self.sessions.get_mut(&connection) else { continue };
-                    let (account, kind) = match &session.state {
-                        State::Raising { account, kind } => (account, kind),
+                    let (account, password, kind) = match &session.state {
+                        State::Raising { account, password, kind } => (account, password, kind),
                         // Raised anew. When our end is another now, the client must hear of it.
                         State::Up { server, .. } if *server != outer.server => {
                             self.dismiss(connection, Refusal::ServerAway, now);
@@ -334,9 +342,13 @@ impl Broker {
                         (Kind::Network, Some(prefix), _) => Reply::Network(outer, prefix),
                         _ => Reply::Tunnel(outer),
                     };
-                    let account = account.clone();
-                    session.state =
-                        State::Up { account: account.clone(), server: outer.server, reported: None };
+                    let (account, password) = (account.clone(), password.clone());
+                    session.state = State::Up {
+                        account: account.clone(),
+                        password,
+                        server: outer.server,
+                        reported: None,
+                    };
                     self.outputs.push_back(Output::Event(Event::LoggedIn { account, outer, server }));
                     self.send(connection, reply);
                     self.await_line(connection, now);

@@ -66,8 +66,10 @@ pub enum Input {
     },
     /// A tunnel server does not answer. The shell says so, too, after it answered [`TunnelFailure::Unreachable`] for it.
     ServerDown(ServerId),
-    /// An account was barred or removed, or what it may have has changed: its session ends, and its tunnel with it.
+    /// An account was barred or removed, or has another password: its session ends, and its tunnel with it.
     Revoked(Arc<str>),
+    /// What an account may have has changed: its session ends, and its tunnel with it, and the client is told to log in again.
+    Changed(Arc<str>),
 }
 
 /// A tunnel that the broker has raised, or found on a server.

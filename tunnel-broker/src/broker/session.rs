@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use schema::secret::Password;
+
 use super::io::Token;
 use crate::dtcp::{Challenge, Kind, LineBuffer, Proof};
 
@@ -30,9 +32,9 @@ pub(super) enum State {
     /// The account is being looked up.
     LookingUp { token: Token, user: String, proof: Proof, kind: Result<Kind, String> },
     /// Authenticated; the tunnel is being raised.
-    Raising { account: Arc<str>, kind: Kind },
+    Raising { account: Arc<str>, password: Password, kind: Kind },
     /// Has its tunnel, and was told that our end is there. `reported` is when a report of its was looked at.
-    Up { account: Arc<str>, server: Ipv4Addr, reported: Option<Instant> },
+    Up { account: Arc<str>, password: Password, server: Ipv4Addr, reported: Option<Instant> },
     /// Failed too often: closed at the deadline. `gone` when the client has left already.
     Punished { gone: bool },
 }
@@ -42,6 +44,16 @@ impl Session {
     pub(super) fn account(&self) -> Option<&Arc<str>> {
         match &self.state {
             State::Raising { account, .. } | State::Up { account, .. } => Some(account),
+            _ => None,
+        }
+    }
+
+    /// That account, and the password that it proved to know.
+    pub(super) fn credentials(&self) -> Option<(&Arc<str>, &Password)> {
+        match &self.state {
+            State::Raising { account, password, .. } | State::Up { account, password, .. } => {
+                Some((account, password))
+            }
             _ => None,
         }
     }

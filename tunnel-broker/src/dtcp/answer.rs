@@ -38,6 +38,8 @@ pub enum Denial {
     AddressInUse,
     /// The account logged in elsewhere.
     TakenOver,
+    /// What the account may have is not what it was.
+    Changed,
     /// Too many connections or logins.
     TooBusy,
     /// Something behind the broker is away, its own words.
@@ -91,6 +93,7 @@ impl Denial {
             () if has("timed out") => Denial::TimedOut,
             () if has("another account has a tunnel") => Denial::AddressInUse,
             () if has("took over") => Denial::TakenOver,
+            () if has("account was changed") => Denial::Changed,
             () if has("too many connections") => Denial::TooBusy,
             () if has("internal error") => Denial::Internal(quotable(words)),
             () => Denial::Other(quotable(words)),
@@ -117,6 +120,7 @@ impl Denial {
             Denial::TakenOver => {
                 "another box is logged in with this account: find it and switch it off, or ask the operator for a second account"
             }
+            Denial::Changed => "nothing: the box logs in again by itself",
             Denial::TooBusy => "wait some minutes: the box tries again by itself",
             Denial::Internal(_) => {
                 "the fault is at the centre: call the operator; the box tries again by itself"
@@ -135,6 +139,7 @@ impl fmt::Display for Denial {
             Denial::TimedOut => f.write_str("the broker heard nothing from this box for too long"),
             Denial::AddressInUse => f.write_str("another account has a tunnel from this IPv4 address"),
             Denial::TakenOver => f.write_str("another box logged in with this account"),
+            Denial::Changed => f.write_str("the operator changed what the site may have"),
             Denial::TooBusy => f.write_str("the broker has too many connections"),
             Denial::Internal(words) => write!(f, "the broker has a fault: {words}"),
             Denial::Other(words) => write!(f, "the broker refuses: {words}"),
@@ -210,6 +215,7 @@ mod tests {
         assert_eq!(denial(Refusal::TimedOut), Denial::TimedOut);
         assert_eq!(denial(Refusal::AddressInUse(Ipv4Addr::LOCALHOST)), Denial::AddressInUse);
         assert_eq!(denial(Refusal::TakenOver), Denial::TakenOver);
+        assert_eq!(denial(Refusal::Changed), Denial::Changed);
         assert_eq!(denial(Refusal::TooBusy), Denial::TooBusy);
         assert!(matches!(denial(Refusal::AccountsAway), Denial::Internal(_)));
         assert!(matches!(denial(Refusal::ServerAway), Denial::Internal(_)));

@@ -51,6 +51,8 @@ pub enum Refusal {
     AddressInUse(Ipv4Addr),
     /// The account logged in again elsewhere.
     TakenOver,
+    /// What the account may have is not what it was: the client shall fetch it.
+    Changed,
     /// This session has raised its tunnel already.
     SecondTunnel,
     /// Too many connections, from this source or in all, or too many logins at once.
@@ -107,6 +109,7 @@ impl fmt::Display for Refusal {
                 write!(f, "internal error: another account has a tunnel from {address}")
             }
             Refusal::TakenOver => f.write_str("internal error: a newer session of this account took over"),
+            Refusal::Changed => f.write_str("internal error: the account was changed, log in again"),
             Refusal::SecondTunnel => f.write_str("internal error: this session has its tunnel already"),
             Refusal::TooBusy => f.write_str("internal error: too many connections, try again later"),
             Refusal::AccountsAway => {
@@ -181,6 +184,7 @@ mod tests {
         for refusal in [
             Refusal::AddressInUse(Ipv4Addr::LOCALHOST),
             Refusal::TakenOver,
+            Refusal::Changed,
             Refusal::SecondTunnel,
             Refusal::TooBusy,
             Refusal::AccountsAway,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schema::Directory;
-use schema::secret::KeyFile;
+use schema::secret::{KeyFile, Password};
 
 use crate::broker::{Account, LookupFailed};
 use crate::lease::{Grant, Link};
@@ -16,17 +16,29 @@ pub trait Accounts: Send + Sync + 'static {
     /// [`LookupFailed`] when that cannot be told now.
     fn look_up(&self, user: &str) -> Result<Option<Arc<Account>>, LookupFailed>;
 
-    /// Whether an account may have what it has. When that cannot be told now, it may.
-    fn may_have(&self, user: &str, grant: &Grant) -> bool {
-        match self.look_up(user) {
-            Ok(Some(account)) => {
-                grant.prefix.is_none_or(|prefix| account.prefix == Some(prefix))
-                    && grant.link.is_none_or(|link| account.link == Some(link))
-            }
-            Ok(None) => false,
-            Err(LookupFailed) => true,
-        }
+    /// Whether an account may keep what it has, after a login with this password; `None` when that was at another broker. When it cannot
+    /// be told now, the account may.
+    fn verdict(&self, user: &str, grant: &Grant, password: Option<&Password>) -> Verdict {
+        let Ok(found) = self.look_up(user) else { return Verdict::Stands };
+        let is_same = |now: &Password| password.is_none_or(|then| then.reveal() == now.reveal());
+        let Some(account) = found.filter(|account| is_same(&account.password)) else {
+            return Verdict::Ended;
+        };
+        let may_have = grant.prefix.is_none_or(|prefix| account.prefix == Some(prefix))
+            && grant.link.is_none_or(|link| account.link == Some(link));
+        if may_have { Verdict::Stands } else { Verdict::Changed }
     }
+}
+
+/// What becomes of a tunnel after accounts or prefixes have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Stands,
+    /// The account may have something else: it shall log in again.
+    Changed,
+    /// The account is gone or barred, or has another password.
+    Ended,
 }
 
 /// The accounts of the platform's directory.

@@ -12,7 +12,7 @@ use node::timers::Timers;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Verdict};
 use super::journal::Journal;
 use super::settings::Settings;
 use crate::broker::{
@@ -124,15 +124,20 @@ impl Driver {
 
     /// Ends what accounts have and may not have any more.
     fn revoke(&mut self) {
-        let revoked: Vec<Arc<str>> = self
-            .broker
-            .tunnels()
-            .filter(|tunnel| !self.accounts.may_have(&tunnel.account, &tunnel.grant))
-            .map(|tunnel| tunnel.account)
-            .collect();
-        for account in revoked {
-            tracing::info!(%account, "the account may not have its tunnel any more: it goes");
-            self.input(Input::Revoked(account));
+        let credentials = self.broker.credentials();
+        let judged = self.broker.tunnels().map(|tunnel| {
+            let password = credentials.get(&tunnel.account).copied();
+            (self.accounts.verdict(&tunnel.account, &tunnel.grant, password), tunnel.account)
+        });
+        let judged: Vec<_> = judged.filter(|(verdict, _)| *verdict != Verdict::Stands).collect();
+        for (verdict, account) in judged {
+            if verdict == Verdict::Ended {
+                tracing::info!(%account, "the account was barred, removed or given another password: its tunnel goes");
+                self.input(Input::Revoked(account));
+            } else {
+                tracing::info!(%account, "the account was changed: its site logs in again");
+                self.input(Input::Changed(account));
+            }
         }
     }
 

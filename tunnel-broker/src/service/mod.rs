@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use accounts::{Accounts, Provisioned};
+pub use accounts::{Accounts, Provisioned, Verdict};
 pub use certificates::CertificateError;
 pub use journal::describe_metrics;
 pub use leases::{LeaseBook, Leases};

@@ -30,7 +30,7 @@ fn what_may_not_come_out_of_a_tunnel_is_dropped_and_counted_by_its_reason() {
     let mut data = [0; 100];
     let (len, source) = core.recv_from(&mut data).expect("the last packet in time");
     assert_eq!((&data[..len], source.ip().to_string()), (&b"good"[..], phone));
-    let counters = centre.plane.counters().relay;
+    // The system may swap packets where a thread changes its processor.
     for (reason, count) in [
         (DropReason::SpoofedSource, 3),
         (DropReason::OwnSource, 1),
@@ -39,9 +39,9 @@ fn what_may_not_come_out_of_a_tunnel_is_dropped_and_counted_by_its_reason() {
         (DropReason::UnknownPair, 1),
         (DropReason::InnerMalformed, 1),
     ] {
-        assert_eq!(counters.dropped(reason), count, "{reason:?}");
+        await_that(|| centre.plane.counters().relay.dropped(reason) == count);
     }
-    assert_eq!(counters.to_inside, 1);
+    assert_eq!(centre.plane.counters().relay.to_inside, 1);
     assert_eq!(centre.plane.traffic(site.tunnel()).unwrap().dropped, 6);
 }
 

@@ -5,8 +5,11 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
+
+use crate::world::PATIENCE;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -30,6 +33,12 @@ impl Namespace {
         });
         let id = ids.recv().expect("a thread in its namespace");
         let namespace = Namespace { jobs: Some(jobs), thread: Some(thread), id };
+        namespace.run(|| {
+            // A namespace begins with some of the machine's own settings; sources without a way back are part of the tests.
+            for interface in ["all", "default"] {
+                let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter"), "0");
+            }
+        });
         namespace.ip("link set lo up");
         namespace
     }
@@ -60,11 +69,51 @@ impl Namespace {
         self.command(&format!("ip {words}"));
     }
 
-    /// Lays a cable to another namespace; its ends have these names.
+    /// Gives the namespace an IPv6 address of its own, and waits until it is one: the system makes its route a moment later.
+    pub(crate) fn own(&self, address: &str) {
+        self.ip(&format!("addr add {address}/128 dev lo nodad"));
+        let line = format!("local {address} ");
+        self.await_shown("-6 route show table local", move |shown| shown.contains(&line));
+    }
+
+    /// Waits until `ip` shows what it shall.
+    fn await_shown(&self, words: &str, is_right: impl Fn(&str) -> bool + Send + 'static) {
+        let words = words.to_owned();
+        self.run(move || {
+            let started = Instant::now();
+            loop {
+                let output = Command::new("ip").args(words.split(' ')).output().expect("ip");
+                let shown = String::from_utf8_lossy(&output.stdout);
+                if is_right(&shown) {
+                    return;
+                }
+                assert!(started.elapsed() < PATIENCE, "`ip {words}` still shows {shown}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+    }
+
+    /// Packets that an end of a cable did not get rid of: the system's queue for the other end had no room.
+    pub(crate) fn lost_by(&self, interface: &'static str) -> u64 {
+        self.run(move || {
+            let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("the interfaces");
+            let line = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'));
+            let dropped =
+                line.expect("the interface").split_whitespace().nth(TX_DROPPED).expect("its counters");
+            dropped.parse().expect("a number")
+        })
+    }
+
+    /// Lays a cable to another namespace; its ends have these names. It is ready when this returns.
     pub(crate) fn join(&self, name: &str, other: &Namespace, other_name: &str) {
         self.ip(&format!("link add {name} type veth peer name {other_name} netns {}", other.id));
         self.ip(&format!("link set {name} up"));
         other.ip(&format!("link set {other_name} up"));
+        // Until the system has seen to the second end, the first one swallows what it is given.
+        for (namespace, name) in [(self, name), (other, other_name)] {
+            let is_ready = |shown: &str| shown.contains("LOWER_UP") && !shown.contains("qdisc noop ");
+            namespace.await_shown(&format!("-o link show dev {name}"), is_ready);
+        }
     }
 }
 
@@ -96,6 +145,9 @@ pub(crate) fn wait_to_merge(interface: &str) {
 pub(crate) const ETHTOOL_SGRO: u32 = 0x2c;
 /// Sending: TCP segments are left to the network card to cut.
 pub(crate) const ETHTOOL_STSO: u32 = 0x1f;
+
+/// Which number in an interface's line of `/proc/net/dev` counts packets that it could not send.
+const TX_DROPPED: usize = 11;
 
 impl Drop for Namespace {
     fn drop(&mut self) {

@@ -1,5 +1,6 @@
 //! What can be missing, and what the system may do to packets.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use tunnel_broker::plane::{DataPlane, PlaneError, PlaneSettings, UserPlane};
 use crate::namespace::Namespace;
 use crate::need_root;
 use crate::packet::Inner;
-use crate::world::{CENTRE, Centre, await_that, udp};
+use crate::world::{CENTRE, Centre, await_that, carry, udp};
 
 fn settings(device: &str, local: Ipv4Addr) -> PlaneSettings {
     PlaneSettings::new(device, local, CENTRE.parse().unwrap())
@@ -107,17 +108,23 @@ fn what_cannot_be_sent_to_one_site_keeps_nothing_from_another() {
     centre.namespace.command("nft add chain ip filter output { type filter hook output priority 0 ; }");
     centre.namespace.command(&format!("nft add rule ip filter output ip daddr {} drop", blocked.address));
     let core = udp(&centre.namespace, CENTRE);
-    for index in 0..100u32 {
-        for site in [&blocked, &open] {
-            core.send_to(&index.to_be_bytes(), (site.phone().as_str(), 5060)).unwrap();
+    let mut missing: BTreeSet<u32> = (0..100).collect();
+    let mut sent = 0;
+    while !missing.is_empty() {
+        for index in &missing {
+            for site in [&blocked, &open] {
+                core.send_to(&index.to_be_bytes(), (site.phone().as_str(), 5060)).unwrap();
+            }
+        }
+        sent += missing.len() as u64;
+        while !missing.is_empty()
+            && let Some(inner) = wire.receive_soon()
+        {
+            missing.remove(&u32::from_be_bytes(inner.payload[8..].try_into().unwrap()));
         }
     }
-    for index in 0..100u32 {
-        let (_, inner) = wire.receive();
-        assert_eq!(inner.payload[8..], index.to_be_bytes());
-    }
-    await_that(|| centre.plane.counters().send.not_permitted == 100);
-    assert_eq!(centre.plane.counters().relay.to_tunnel, 200);
+    await_that(|| centre.plane.counters().send.not_permitted == sent);
+    await_that(|| centre.plane.counters().relay.to_tunnel == 2 * sent);
 }
 
 #[test]
@@ -129,13 +136,10 @@ fn where_the_first_link_is_narrow_packets_go_in_fragments() {
     let iad = site.raise(site.address);
     let (phone, core) = (udp(&site.namespace, &site.phone()), udp(&centre.namespace, CENTRE));
     for len in [1232, 100, 1000, 1232] {
-        let data = vec![len as u8; len];
-        core.send_to(&data, phone.local_addr().unwrap()).unwrap();
-        let mut got = vec![0; 2000];
-        let (got_len, _) = phone.recv_from(&mut got).expect("a datagram in time");
-        assert_eq!(got[..got_len], data);
+        carry(&core, &phone, &vec![len as u8; len]);
     }
-    assert_eq!((centre.plane.counters().send, iad.counters().relay.to_inside), (Default::default(), 4));
+    assert_eq!(centre.plane.counters().send, Default::default());
+    assert!(iad.counters().relay.to_inside >= 4);
 }
 
 #[test]
@@ -145,12 +149,15 @@ fn a_burst_that_comes_while_nobody_looks_waits_or_is_counted() {
     let site = centre.site();
     let wire = site.by_hand();
     let packet = Inner::udp(&site.phone(), CENTRE, (1, 9), &[7; 160]);
+    // The first one finds its neighbour, for which not all would wait.
+    wire.send(&packet);
+    await_that(|| centre.plane.counters().relay.to_inside == 1);
     const SENT: u64 = 20_000;
-    for _ in 0..SENT {
+    for _ in 1..SENT {
         wire.send(&packet);
     }
     await_that(|| {
         let counters = centre.plane.counters();
-        counters.relay.to_inside + counters.overflows == SENT
+        counters.relay.to_inside + counters.overflows + site.namespace.lost_by("wan") == SENT
     });
 }

@@ -1,12 +1,15 @@
 //! A centre with a tunnel server, and sites.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tunnel_broker::plane::routes::Routes;
 use tunnel_broker::plane::{DataPlane, PlaneSettings, UserPlane};
+use tunnel_broker::tunnel::DropReason;
 use tunnel_broker::{Grant, Outer, TunnelId};
 
 use crate::namespace::Namespace;
@@ -17,7 +20,9 @@ pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The tunnel server's address on the inside.
 pub(crate) const CENTRE: &str = "2001:db8:ffff::1";
 /// How long something may take that should take no time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// After this time a packet that did not arrive is sent again: the queues of a busy machine are short.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The centre: a server with its plane; its own network is `2001:db8:ffff::/48`.
 pub(crate) struct Centre {
@@ -38,7 +43,7 @@ impl Centre {
     pub(crate) fn new() -> Centre {
         let namespace = Namespace::new();
         namespace.ip(&format!("addr add {SERVER}/32 dev lo"));
-        namespace.ip(&format!("addr add {CENTRE}/128 dev lo nodad"));
+        namespace.own(CENTRE);
         let plane = namespace.run(|| {
             let settings = PlaneSettings {
                 own: vec!["2001:db8:ffff::/48".parse().unwrap()],
@@ -64,7 +69,7 @@ impl Centre {
         let site = Site { namespace, number, address };
         site.take(address);
         self.namespace.ip(&format!("route add {address} dev {near} src {SERVER}"));
-        site.namespace.ip(&format!("addr add {} dev lo nodad", site.phone()));
+        site.namespace.own(&site.phone());
         let outer = Outer { client: address, server: SERVER };
         self.plane.add(site.tunnel(), outer, site.grant()).unwrap();
         site
@@ -154,6 +159,14 @@ impl Wire {
         (bytes[..20].to_vec(), Inner::parse(&bytes[20..]))
     }
 
+    /// The next packet's inside, when there is one soon.
+    pub(crate) fn receive_soon(&self) -> Option<Inner> {
+        self.socket.set_read_timeout(Some(AGAIN)).unwrap();
+        let bytes = try_read(&self.socket);
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Some(Inner::parse(&bytes?[20..]))
+    }
+
     /// The next packet of that protocol.
     pub(crate) fn receive_of(&self, protocol: u8) -> Inner {
         loop {
@@ -194,14 +207,20 @@ impl Raw {
 }
 
 /// The next packet that a socket gets.
-fn read(mut socket: &Socket) -> Vec<u8> {
+fn read(socket: &Socket) -> Vec<u8> {
+    try_read(socket).expect("a packet in time")
+}
+
+/// The next packet that a socket gets, within its time limit.
+fn try_read(mut socket: &Socket) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 65_536];
     loop {
         match socket.read(&mut bytes) {
-            Ok(len) => return bytes[..len].to_vec(),
+            Ok(len) => return Some(bytes[..len].to_vec()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             // A wait with a time limit does not go on by itself after the machine stood still.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => panic!("no packet in time: {error}"),
+            Err(error) => panic!("{error}"),
         }
     }
 }
@@ -224,18 +243,86 @@ pub(crate) fn udp(namespace: &Namespace, address: &str) -> UdpSocket {
     socket
 }
 
-/// Sends one ICMPv6 echo request and waits for its reply.
-pub(crate) fn ping(namespace: &Namespace, from: &str, to: &str, data: &[u8]) {
-    let socket = Raw::open(namespace, from, ICMPV6);
-    socket.send(&[&[128, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat(), to);
+/// Sends an ICMPv6 echo request until there is a reply. Gives how often it was sent again.
+pub(crate) fn ping(namespace: &Namespace, from: &str, to: &str, data: &[u8]) -> u32 {
+    let Raw { socket } = Raw::open(namespace, from, ICMPV6);
+    socket.set_read_timeout(Some(AGAIN)).unwrap();
+    let request = [&[128, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat();
     let reply = [&[129, 0, 0, 0, 0x12, 0x34, 0, 1][..], data].concat();
-    loop {
-        let mut got = socket.receive();
+    let is_reply = |mut got: Vec<u8>| {
         got[2..4].fill(0);
-        if got == reply {
-            return;
+        got == reply
+    };
+    let to = SocketAddrV6::new(to.parse().unwrap(), 0, 0, 0);
+    let started = Instant::now();
+    for resent in 0.. {
+        assert!(started.elapsed() < PATIENCE, "{to} does not answer {from}");
+        // It may fail: an error about the request before is told at the next one.
+        let _ = socket.send_to(&request, &to.into());
+        while let Some(got) = try_read(&socket) {
+            if is_reply(got) {
+                return resent;
+            }
         }
     }
+    unreachable!("it ends when patience does")
+}
+
+/// Sends numbered datagrams both ways until each has arrived, in whatever order: the system may swap them where threads change
+/// their processor. Gives how many were sent again.
+pub(crate) fn exchange(one: &UdpSocket, other: &UdpSocket, numbers: Range<u32>) -> usize {
+    let all: BTreeSet<u32> = numbers.collect();
+    let mut ways = [(one, other, all.clone()), (other, one, all.clone())];
+    let (started, mut sent) = (Instant::now(), 0);
+    while ways.iter().any(|(.., missing)| !missing.is_empty()) {
+        assert!(started.elapsed() < PATIENCE, "these do not arrive: {:?}", ways.map(|(.., missing)| missing));
+        for number in &all {
+            for (from, to, _) in ways.iter().filter(|(.., missing)| missing.contains(number)) {
+                from.send_to(&number.to_be_bytes(), to.local_addr().unwrap()).unwrap();
+                sent += 1;
+            }
+        }
+        for (_, to, missing) in &mut ways {
+            while !missing.is_empty()
+                && let Some(data) = receive_soon(to)
+            {
+                missing.remove(&u32::from_be_bytes(data.try_into().unwrap()));
+            }
+        }
+    }
+    sent - 2 * all.len()
+}
+
+/// Sends a datagram until it arrives.
+pub(crate) fn carry(from: &UdpSocket, to: &UdpSocket, data: &[u8]) {
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < PATIENCE, "it does not arrive");
+        from.send_to(data, to.local_addr().unwrap()).unwrap();
+        while let Some(got) = receive_soon(to) {
+            if got == data {
+                return;
+            }
+        }
+    }
+}
+
+/// The next datagram, when there is one soon.
+fn receive_soon(socket: &UdpSocket) -> Option<Vec<u8>> {
+    socket.set_read_timeout(Some(AGAIN)).unwrap();
+    let got = try_read(&SockRef::from(socket));
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    got
+}
+
+/// Checks that a plane has dropped nothing but what the system's own neighbour and listener discovery puts on a device.
+pub(crate) fn assert_nothing_dropped(plane: &UserPlane) {
+    let counters = plane.counters();
+    for reason in DropReason::ALL {
+        let is_noise = matches!(reason, DropReason::ForbiddenSource | DropReason::ForbiddenDestination);
+        assert!(is_noise || counters.relay.dropped(reason) == 0, "{reason:?}: {counters:?}");
+    }
+    assert_eq!(counters.send, Default::default());
 }
 
 /// Runs something with a connection to the routing of the present namespace.

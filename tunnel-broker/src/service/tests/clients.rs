@@ -175,8 +175,22 @@ async fn a_barred_account_does_not_exist_and_loses_what_it_has() {
     let renumbered = "2001:db8:99::/48".parse().unwrap();
     stage.book.renumbered.lock().unwrap().insert("s2".to_owned(), renumbered);
     stage.service.desk().accounts_changed();
+    assert_eq!(second.line().await, "-ERR internal error: the account was changed, log in again");
+    assert!(second.is_closed().await);
+    let mut second = stage.connect(B).await;
+    assert_eq!(second.login(2).await, "+OK 198.51.100.2 192.0.2.1 2001:0db8:0099::/48");
+    // Whoever knows only the old password is out.
+    stage.book.passwords.lock().unwrap().insert("s2".to_owned(), "another".to_owned());
+    stage.service.desk().accounts_changed();
     assert_eq!(second.line().await, AUTHENTICATION_FAILED);
-    assert_eq!(stage.connect(B).await.login(2).await, "+OK 198.51.100.2 192.0.2.1 2001:0db8:0099::/48");
+    assert!(second.is_closed().await);
+    stage.tunnels_become(&[]).await;
+    assert_eq!(stage.connect(B).await.login(2).await, AUTHENTICATION_FAILED);
+    let mut second = stage.connect(B).await;
+    let line = second.login_line(2, "another", "network");
+    assert_eq!(second.say(&line).await, "+OK 198.51.100.2 192.0.2.1 2001:0db8:0099::/48");
+    stage.service.desk().accounts_changed();
+    assert_eq!(second.say("ping").await, "+OK pong", "nothing has changed since");
 }
 
 #[tokio::test]

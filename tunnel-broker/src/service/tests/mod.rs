@@ -30,6 +30,7 @@ use crate::testing::{FakePlane, executor};
 struct Book {
     barred: Mutex<Vec<String>>,
     renumbered: Mutex<BTreeMap<String, ipnet::Ipv6Net>>,
+    passwords: Mutex<BTreeMap<String, String>>,
 }
 
 impl Accounts for Book {
@@ -43,7 +44,9 @@ impl Accounts for Book {
         let prefix = format!("2001:db8:{number}::/48").parse().unwrap();
         Ok(Some(Arc::new(Account {
             name: user.into(),
-            password: Password::new(format!("secret{number}")),
+            password: Password::new(
+                self.passwords.lock().unwrap().get(user).cloned().unwrap_or(format!("secret{number}")),
+            ),
             region: "east".into(),
             prefix: Some(self.renumbered.lock().unwrap().get(user).copied().unwrap_or(prefix)),
             link: Some(TunnelLink {

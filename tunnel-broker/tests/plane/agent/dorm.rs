@@ -172,6 +172,8 @@ pub(crate) fn wait_for_status(settings: &Settings, is_right: impl Fn(&Status) ->
             return seen;
         }
         assert!(started.elapsed() < PATIENCE, "the agent stays {seen:?}");
+        // It tells only who asks.
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 
