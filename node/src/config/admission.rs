@@ -71,7 +71,7 @@ impl Default for Admission {
         let net = |text: &str| text.parse().ok();
         Admission {
             calls_per_second: 0,
-            site_calls_per_second: 20,
+            site_calls_per_second: 50,
             trunk_calls_per_second: 0,
             source_requests_per_second: sources.rate.per_second,
             scanner_slow_after: sources.slow_after,
