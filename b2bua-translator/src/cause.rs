@@ -1,5 +1,6 @@
 //! Why a call ends.
 
+use node::explain::Fact;
 use schema::{CallResult, EndedBy};
 use sip_core::wire::StatusCode;
 use sip_core::wire::header::Reason;
@@ -16,6 +17,8 @@ pub(crate) struct Cause {
     pub(crate) words: String,
     /// For the other side's BYE or CANCEL.
     pub(crate) reasons: Vec<Reason>,
+    /// What happened, and on which side, where that is more than the rest says.
+    pub(crate) fact: Option<(Option<Side>, Fact)>,
 }
 
 impl Cause {
@@ -26,12 +29,12 @@ impl Cause {
             Side::Callee => EndedBy::Callee,
         };
         let words = reasons.first().map_or_else(|| "hung up".to_owned(), Reason::to_string);
-        Cause { result: CallResult::Answered, by, words, reasons }
+        Cause { result: CallResult::Answered, by, words, reasons, fact: None }
     }
 
     /// The call was never answered, and the caller got this status.
     pub(crate) fn failed(status: StatusCode, by: EndedBy, words: impl Into<String>) -> Cause {
-        Cause { result: failure::result_of(status), by, words: words.into(), reasons: Vec::new() }
+        Cause { result: failure::result_of(status), by, words: words.into(), reasons: Vec::new(), fact: None }
     }
 
     /// We end an answered call that neither party asked to end.
@@ -41,11 +44,18 @@ impl Cause {
             by: EndedBy::Platform,
             words: words.to_owned(),
             reasons: vec![reason],
+            fact: None,
         }
     }
 
     /// A side does not know the call any more (RFC 3261 §12.2.1.2).
-    pub(crate) fn lost(status: StatusCode) -> Cause {
-        Cause::ours("the other side lost the call", Reason::sip(status.code(), status.reason()))
+    pub(crate) fn lost(side: Side, status: StatusCode) -> Cause {
+        let reason = Reason::sip(status.code(), status.reason());
+        Cause::ours("the other side lost the call", reason).on(side, Fact::Lost(status.code()))
+    }
+
+    /// The same, with what happened on a side.
+    pub(crate) fn on(self, side: Side, fact: Fact) -> Cause {
+        Cause { fact: Some((Some(side), fact)), ..self }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use node::explain::Troubles;
 use schema::{Directory, Trunk};
 use sip_core::core::{Core, Input, Output};
 use sip_core::flow::{ConnectionId, Flow};
@@ -20,6 +21,7 @@ use crate::body::{ACCEPTED, Body};
 use crate::call::{Call, Incoming};
 use crate::env::{CallKey, Env, Owner, alarm_of};
 use crate::gate::Gate;
+use crate::hosts::{self, Hosts};
 use crate::identity::digits_of;
 use crate::keep_alive::{self, KeepAlive};
 use crate::leg::{Agreement, Peering, allow};
@@ -34,6 +36,8 @@ use sip_core::clock::WallClock;
 pub struct Shared {
     /// What is stored of lines, numbers, trunks and routes.
     pub directory: Arc<Directory>,
+    /// Why peers could not be reached: what the workers' connections note.
+    pub troubles: Troubles,
     /// Which gateways are up, and how many calls each trunk carries.
     pub trunks: Arc<TrunkStates>,
     calls: Arc<AtomicUsize>,
@@ -41,9 +45,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing known of any gateway yet.
-    pub fn new(directory: Arc<Directory>) -> Shared {
-        Shared { directory, trunks: Arc::default(), calls: Arc::default(), gate: Arc::default() }
+    /// Nothing known of any gateway yet. In `troubles` the workers' connections note why they could not be opened.
+    pub fn new(directory: Arc<Directory>, troubles: Troubles) -> Shared {
+        Shared { directory, troubles, trunks: Arc::default(), calls: Arc::default(), gate: Arc::default() }
     }
 
     /// With limits on new calls and on sources.
@@ -65,6 +69,8 @@ pub struct TranslatorCore {
     next_call: u64,
     /// The one worker that watches the gateways.
     keep_alive: Option<KeepAlive>,
+    /// The same one asks where gateways are that are known by name.
+    hosts: Option<Hosts>,
     /// The certificates' names of open connections; as many as there are connections.
     identified: HashMap<ConnectionId, Arc<[String]>>,
     draining: bool,
@@ -92,7 +98,9 @@ impl TranslatorCore {
         let keep_alive = (ids.worker() == WorkerId(0)).then(KeepAlive::default);
         let (directory, trunks) = (Arc::clone(&shared.directory), Arc::clone(&shared.trunks));
         let mut env = Env::new(clock.anchor(), clock, settings, directory, trunks, ids);
+        env.troubles = shared.troubles.clone();
         if keep_alive.is_some() {
+            env.out.push_back(Output::SetTimer(hosts::TIMER, Some(clock.anchor())));
             env.out.push_back(Output::SetTimer(keep_alive::TIMER, Some(clock.anchor())));
         }
         TranslatorCore {
@@ -100,6 +108,7 @@ impl TranslatorCore {
             shared,
             calls: HashMap::new(),
             next_call: 1,
+            hosts: keep_alive.is_some().then(Hosts::default),
             keep_alive,
             identified: HashMap::new(),
             draining: false,
@@ -208,6 +217,8 @@ impl TranslatorCore {
             Some(Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify) => {
                 self.env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
+            // Who is in no call has nobody to transfer.
+            Some(Method::Refer) => self.env.refuse(server, StatusCode::FORBIDDEN, &[]),
             Some(Method::Other(_)) => self.env.refuse(server, StatusCode::NOT_IMPLEMENTED, &[]),
             _ => {
                 let allow = [(Name::Allow, allow(peer.peering()).to_owned())];
@@ -226,14 +237,17 @@ impl TranslatorCore {
         settings.outside(flow.remote.ip()).filter(|face| face.listens_at(flow.local))?;
         let names = flow.connection.and_then(|connection| self.identified.get(&connection));
         let names = names.map_or(&[][..], |names| names);
-        trunk_of_source(&self.env.directory, flow.remote, names).map(Peer::Trunk)
+        trunk_of_source(&self.env.directory, &self.env.trunks, flow.remote, names).map(Peer::Trunk)
     }
 
     fn invite(&mut self, server: ServerId, request: Message, flow: Flow, peer: Peer) {
         let retry = || vec![(Name::RetryAfter, self.env.settings.retry_after.as_secs().to_string())];
         let busy = |words: &str| {
             info!(words, "a new call is refused");
-            Some((StatusCode::SERVICE_UNAVAILABLE, retry()))
+            let mut headers = retry();
+            // RFC 3261 §20.43: miscellaneous, for people.
+            headers.push((Name::Warning, format!("399 translator \"{words}\"")));
+            Some((StatusCode::SERVICE_UNAVAILABLE, headers))
         };
         let hops = request.header::<MaxForwards>().ok().flatten();
         let body = Body::of(&request);
@@ -349,9 +363,19 @@ impl Core for TranslatorCore {
                     keep_alive.tick(&mut self.env);
                 }
             }
+            Input::Timer(hosts::TIMER) => {
+                if let Some(hosts) = &mut self.hosts {
+                    hosts.tick(&mut self.env);
+                }
+            }
             Input::Timer(id) => {
                 if let Some((key, alarm)) = alarm_of(id) {
                     self.with(key, |call, env| call.alarm(env, alarm));
+                }
+            }
+            Input::Answer(token, Answer::Located(answer)) => {
+                if let Some(hosts) = self.hosts.as_mut().filter(|hosts| hosts.has_asked(token)) {
+                    hosts.answered(&mut self.env, token, answer);
                 }
             }
             Input::Answer(token, answer) => match (self.env.take_question(token), answer) {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use node::explain::Troubles;
 use schema::{Directory, Gateway};
 use sip_core::core::{Output, TimerId, Token};
 use sip_core::dialog::{Dialog, DialogId};
@@ -29,6 +30,8 @@ pub(crate) struct Env {
     pub(crate) settings: Arc<Settings>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) trunks: Arc<TrunkStates>,
+    /// Why peers could not be reached.
+    pub(crate) troubles: Troubles,
     pub(crate) clock: WallClock,
     pub(crate) layer: Layer,
     pub(crate) ids: IdSource,
@@ -108,6 +111,7 @@ impl Env {
             settings,
             directory,
             trunks,
+            troubles: Troubles::default(),
             clock,
             ids,
             out: VecDeque::new(),

@@ -6,16 +6,20 @@ use std::sync::Arc;
 use node::tls::ServerNames;
 use schema::{Directory, GatewayTransport};
 
+use crate::core::Shared;
+use crate::trunks::TrunkStates;
+
 /// The names of the trunks' gateways, by address.
 #[derive(Debug, Clone)]
 pub struct GatewayNames {
     directory: Arc<Directory>,
+    trunks: Arc<TrunkStates>,
 }
 
 impl GatewayNames {
     /// Names as they stand in the directory at each handshake.
-    pub fn new(directory: Arc<Directory>) -> GatewayNames {
-        GatewayNames { directory }
+    pub fn new(shared: &Shared) -> GatewayNames {
+        GatewayNames { directory: Arc::clone(&shared.directory), trunks: Arc::clone(&shared.trunks) }
     }
 }
 
@@ -24,13 +28,16 @@ impl ServerNames for GatewayNames {
     fn names(&self, remote: SocketAddr) -> Vec<String> {
         let mut names = Vec::new();
         for trunk in self.directory.trunks().into_iter().filter(|trunk| trunk.enabled) {
-            let is_there = trunk
-                .gateways
-                .iter()
-                .any(|gateway| gateway.transport == GatewayTransport::Tls && gateway.address == remote);
-            let name = trunk.certificate_name.clone().unwrap_or_else(|| remote.ip().to_string());
-            if is_there && !names.contains(&name) {
-                names.push(name);
+            for (gateway, host) in self.trunks.gateways_of(&trunk) {
+                if gateway.transport != GatewayTransport::Tls || gateway.address != remote {
+                    continue;
+                }
+                // RFC 5922 §4: the name that was looked for, and none that the DNS said instead.
+                let host = || host.map_or_else(|| remote.ip().to_string(), |host| host.host);
+                let name = trunk.certificate_name.clone().unwrap_or_else(host);
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
         }
         names
@@ -56,7 +63,14 @@ mod tests {
             let certificate_name = name.map(str::to_owned);
             directory.apply(&Change::PutTrunk(Trunk { id: TrunkId(id), certificate_name, ..trunk }));
         }
-        let names = GatewayNames::new(directory);
+        let mut named = Trunk::draft("named", vec![], vec!["sip.example.net".parse().unwrap()]);
+        (named.id, named.media_networks) = (TrunkId(5), vec!["192.0.2.0/24".parse().unwrap()]);
+        let host = named.hosts[0].clone();
+        directory.apply(&Change::PutTrunk(named));
+        let shared = Shared::new(directory, node::explain::Troubles::default());
+        let names = GatewayNames::new(&shared);
+        shared.trunks.set_host(&host, vec!["tls:192.0.2.5:5061".parse().unwrap()]);
+        assert_eq!(names.names("192.0.2.5:5061".parse().unwrap()), ["sip.example.net"]);
         assert_eq!(names.names("192.0.2.1:5061".parse().unwrap()), ["gw.example.net", "192.0.2.1"]);
         assert!(names.names("192.0.2.1:5060".parse().unwrap()).is_empty());
     }

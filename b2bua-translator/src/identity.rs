@@ -57,6 +57,11 @@ impl InsideCaller {
         InsideCaller { line, number, private: is_private(request), name }
     }
 
+    /// A line that was called under this number.
+    pub(crate) fn known(line: Option<LineId>, number: &str) -> InsideCaller {
+        InsideCaller { line, number: Some(number.to_owned()), private: false, name: number.to_owned() }
+    }
+
     /// What a trunk is shown.
     pub(crate) fn toward_trunk(&self, trunk: &Trunk, face: Face) -> Identity {
         let number = self.number.as_deref().or(trunk.default_caller.as_deref());
@@ -92,6 +97,11 @@ impl OutsideCaller {
         let display =
             display.flatten().map(|name| name.chars().filter(|c| !c.is_control()).take(64).collect());
         OutsideCaller { display, number, private: is_private(request) }
+    }
+
+    /// Somebody who was called under this number.
+    pub(crate) fn known(number: &str) -> OutsideCaller {
+        OutsideCaller { display: None, number: Some(number.to_owned()), private: false }
     }
 
     /// Somebody of whom nothing is known.

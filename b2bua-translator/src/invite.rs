@@ -1,7 +1,7 @@
 //! The INVITE to the called side: written from nothing, so that only what is named here can leave the caller's side.
 
 use sip_core::wire::header::MaxForwards;
-use sip_core::wire::{HostPort, Message, Name, SipUri};
+use sip_core::wire::{Host, HostPort, Message, Name, SipUri};
 
 use crate::env::Env;
 use crate::identity::{Identity, OutsideCaller, Party};
@@ -35,10 +35,14 @@ pub(crate) fn compose(
 
 /// What the called side is told: the Request-URI, and who calls.
 pub(crate) fn toward(party: &Party, number: &str, candidate: &Candidate) -> (String, Identity) {
-    let host = HostPort::from(candidate.gateway.address);
+    let host = match &candidate.host {
+        Some(named) => HostPort { host: Host::Name(named.host.clone()), port: named.port },
+        None => HostPort::from(candidate.gateway.address),
+    };
     match (party, &candidate.trunk) {
         (Party::Inside(caller), Some((trunk, route))) => {
-            let mut uri = SipUri::new(Some(&route.rewrite(number)), host);
+            let number = candidate.number.clone().unwrap_or_else(|| route.rewrite(number));
+            let mut uri = SipUri::new(Some(&number), host);
             uri.params.set("user", Some("phone"));
             (uri.to_string(), caller.toward_trunk(trunk, candidate.face))
         }

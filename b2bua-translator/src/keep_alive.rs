@@ -34,7 +34,8 @@ impl KeepAlive {
             .trunks()
             .iter()
             .filter(|trunk| trunk.enabled)
-            .flat_map(|trunk| trunk.gateways.clone())
+            .flat_map(|trunk| env.trunks.gateways_of(trunk))
+            .map(|(gateway, _)| gateway)
             .take(MAX_GATEWAYS)
             .collect();
         self.due.retain(|gateway, _| gateways.contains(gateway));

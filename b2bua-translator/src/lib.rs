@@ -11,6 +11,7 @@
 //! | `body`, `multipart`, `required` | what a message brings, and what it may require |
 //! | [`trunks`], `keep_alive` | which gateway takes a call; which gateways live |
 //! | `gateway_names` | whose certificate a gateway must show |
+//! | `hosts` | where gateways are that are known by name |
 //! | `identity`, `failure`, `cause` | who calls and what is shown of it; how failures pass; why a call ends |
 //! | [`record`] | what stays of a call |
 //! | [`question`], [`world`] | what the core asks, and who answers |
@@ -35,6 +36,7 @@ mod env;
 mod failure;
 mod gate;
 mod gateway_names;
+mod hosts;
 mod identity;
 mod invite;
 mod keep_alive;

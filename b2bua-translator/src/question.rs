@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use node::dns::{DnsError, Located};
 use schema::CallRecord;
+use sip_core::locate::Wanted;
 
 use crate::relay::SideUpdate;
 
@@ -97,6 +99,8 @@ pub enum Question {
     },
     /// The call is over: write its record. Answered by [`Answer::Saved`].
     SaveRecord(Box<CallRecord>),
+    /// Where a gateway is that is known by name. Answered by [`Answer::Located`].
+    Locate(Wanted),
 }
 
 /// The reply to a [`Question`].
@@ -124,6 +128,8 @@ pub enum Answer {
     Closed(serde_json::Value),
     /// The record is on its way to the store, or cannot be written.
     Saved(Result<(), String>),
+    /// The places to try, or why there are none.
+    Located(Result<Located, DnsError>),
 }
 
 /// Names a media session of this worker's relay.

@@ -14,5 +14,5 @@ pub(crate) fn unacceptable(request: &Message) -> Option<(StatusCode, Vec<(Name, 
     (!unknown.is_empty()).then(|| (StatusCode::BAD_EXTENSION, vec![(Name::Unsupported, list)]))
 }
 
-/// The option tags that we know: RFC 3262, RFC 4028, RFC 3891, RFC 6228.
-const KNOWN: [&str; 4] = ["100rel", "timer", "replaces", "199"];
+/// The option tags that we know: RFC 3262, RFC 4028, RFC 3891, RFC 6228, RFC 4488.
+const KNOWN: [&str; 5] = ["100rel", "timer", "replaces", "199", "norefersub"];

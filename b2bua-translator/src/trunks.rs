@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use metrics::gauge;
-use schema::{Directory, Gateway, GatewayTransport, Route, Trunk, TrunkId};
+use schema::{Directory, Gateway, GatewayHost, GatewayTransport, Route, Trunk, TrunkId};
 use sip_core::flow::{Flow, Transport};
 use tracing::{info, warn};
 
@@ -20,8 +20,12 @@ pub(crate) struct Candidate {
     pub(crate) trunk: Option<(Arc<Trunk>, Arc<Route>)>,
     /// How and where.
     pub(crate) gateway: Gateway,
+    /// The name that led there, which stays in the Request-URI (RFC 3263 §4).
+    pub(crate) host: Option<GatewayHost>,
     /// Our face toward it.
     pub(crate) face: Face,
+    /// The number that a redirection named, in the trunk's own form; `None` calls the number that was dialled.
+    pub(crate) number: Option<String>,
 }
 
 impl Candidate {
@@ -45,10 +49,10 @@ pub(crate) fn candidates(
     let mut found = VecDeque::new();
     for route in directory.routes_for(number) {
         let Some(trunk) = directory.trunk(route.trunk).filter(|trunk| trunk.enabled) else { continue };
-        for gateway in &trunk.gateways {
+        for (gateway, host) in states.gateways_of(&trunk) {
             if let Some(face) = settings.outside(gateway.address.ip()) {
                 let trunk = Some((Arc::clone(&trunk), Arc::clone(&route)));
-                found.push_back(Candidate { trunk, gateway: *gateway, face });
+                found.push_back(Candidate { trunk, gateway, host, face, number: None });
             }
         }
     }
@@ -68,8 +72,13 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
             seen.push(*address);
         }
     }
-    let candidate =
-        |address| Candidate { trunk: None, gateway: Gateway::from(address), face: settings.inside };
+    let candidate = |address| Candidate {
+        trunk: None,
+        gateway: Gateway::from(address),
+        host: None,
+        face: settings.inside,
+        number: None,
+    };
     seen.into_iter().map(candidate).collect()
 }
 
@@ -77,14 +86,25 @@ pub(crate) fn proxies(settings: &Settings) -> VecDeque<Candidate> {
 /// address and port first, since two trunks may share a host. A trunk with a certificate's name is known by nothing less.
 pub(crate) fn trunk_of_source(
     directory: &Directory,
+    states: &TrunkStates,
     source: SocketAddr,
     names: &[String],
 ) -> Option<Arc<Trunk>> {
     let trunks = directory.trunks();
     let enabled = || trunks.iter().filter(|trunk| trunk.enabled && trunk.is_vouched_for(names));
+    let located = |trunk: &Trunk, is_it: &dyn Fn(SocketAddr) -> bool| {
+        !trunk.hosts.is_empty() && states.gateways_of(trunk).iter().any(|(gateway, _)| is_it(gateway.address))
+    };
     enabled()
-        .find(|trunk| trunk.gateways.iter().any(|gateway| gateway.address == source))
-        .or_else(|| enabled().find(|trunk| trunk.may_signal_from(source.ip())))
+        .find(|trunk| {
+            trunk.gateways.iter().any(|gateway| gateway.address == source)
+                || located(trunk, &|address| address == source)
+        })
+        .or_else(|| {
+            enabled().find(|trunk| {
+                trunk.may_signal_from(source.ip()) || located(trunk, &|address| address.ip() == source.ip())
+            })
+        })
         .cloned()
 }
 
@@ -102,6 +122,8 @@ pub(crate) fn transport_of(gateway: Gateway) -> Transport {
 pub struct TrunkStates {
     gateways: RwLock<HashMap<Gateway, Arc<GatewayState>>>,
     calls: RwLock<HashMap<TrunkId, Arc<AtomicU32>>>,
+    /// Where gateways are that are known by name.
+    hosts: RwLock<HashMap<GatewayHost, Arc<[Gateway]>>>,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +162,46 @@ impl TrunkStates {
     pub(crate) fn keep_only(&self, gateways: &[Gateway]) {
         let mut known = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|gateway, _| gateways.contains(gateway));
+    }
+
+    /// The gateways of a trunk in the order in which they are tried, those that are known by name where they were found last.
+    pub(crate) fn gateways_of(&self, trunk: &Trunk) -> Vec<(Gateway, Option<GatewayHost>)> {
+        let mut found: Vec<(Gateway, Option<GatewayHost>)> =
+            trunk.gateways.iter().map(|gateway| (*gateway, None)).collect();
+        if !trunk.hosts.is_empty() {
+            let known = read(&self.hosts);
+            for host in &trunk.hosts {
+                let places = known.get(host).into_iter().flat_map(|places| places.iter());
+                for gateway in places {
+                    if !found.iter().any(|(known, _)| known == gateway) {
+                        found.push((*gateway, Some(host.clone())));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Notes where a gateway is that is known by name.
+    pub(crate) fn set_host(&self, host: &GatewayHost, gateways: Vec<Gateway>) {
+        let mut known = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(host.clone(), gateways.into());
+    }
+
+    /// Whether these are the places that are known, in whatever order.
+    pub(crate) fn has_same(&self, host: &GatewayHost, gateways: &[Gateway]) -> bool {
+        let known = read(&self.hosts);
+        known.get(host).is_some_and(|known| {
+            known.len() == gateways.len() && gateways.iter().all(|gateway| known.contains(gateway))
+        })
+    }
+
+    /// Forgets names that no trunk has any more.
+    pub(crate) fn keep_only_hosts(&self, hosts: &[GatewayHost]) {
+        if !read(&self.hosts).is_empty() {
+            let mut known = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|host, _| hosts.contains(host));
+        }
     }
 
     /// Takes one of the calls that a trunk may carry in this process; `None` when it carries as many as it may.

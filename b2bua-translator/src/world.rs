@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use node::dns::Resolver;
 use node::world::{Reply, World};
 use schema::{CallRecord, Change, SaveError, Writer};
 use sip_core::core::Token;
 use tracing::{debug, warn};
 
+use crate::hosts::USABLE;
 use crate::question::{Answer, MediaId, PortPair, Question, Side, Sides, StreamPorts};
 use crate::relay::{self, RelayError, RelayHandle, RelayWorker, SideUpdate, StreamSpec};
 
@@ -18,6 +20,7 @@ use crate::relay::{self, RelayError, RelayHandle, RelayWorker, SideUpdate, Strea
 pub struct TranslatorWorld {
     relay: RelayWorker,
     writer: Writer,
+    resolver: Resolver,
     sessions: RefCell<HashMap<MediaId, Session>>,
 }
 
@@ -29,8 +32,8 @@ struct Session {
 
 impl TranslatorWorld {
     /// A world without sessions.
-    pub fn new(relay: RelayWorker, writer: Writer) -> TranslatorWorld {
-        TranslatorWorld { relay, writer, sessions: RefCell::default() }
+    pub fn new(relay: RelayWorker, writer: Writer, resolver: Resolver) -> TranslatorWorld {
+        TranslatorWorld { relay, writer, resolver, sessions: RefCell::default() }
     }
 
     fn open(&self, call: &str, streams: usize, caller: IpAddr, callee: IpAddr) -> Answer {
@@ -119,6 +122,12 @@ impl World<Question, Answer> for TranslatorWorld {
             Question::SaveRecord(record) => {
                 tokio::spawn(save(self.writer.clone(), *record, reply));
             }
+            Question::Locate(wanted) => {
+                let resolver = self.resolver.clone();
+                tokio::task::spawn_local(async move {
+                    reply.send(Answer::Located(resolver.locate(wanted, &USABLE).await));
+                });
+            }
         }
     }
 }
@@ -166,6 +175,7 @@ mod tests {
     use std::net::UdpSocket;
     use std::sync::Arc;
 
+    use node::config::Dns;
     use schema::{CallQuery, Contents, Directory, Mirror, WriterSettings};
 
     use super::*;
@@ -196,7 +206,7 @@ mod tests {
         let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", WriterSettings::default());
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let relay = RelayWorker::new(RelaySettings::new(vec![loopback], free_range(loopback)));
-        let world = TranslatorWorld::new(relay, writer);
+        let world = TranslatorWorld::new(relay, writer, Resolver::new(Dns::default()));
 
         let open =
             |streams| Question::OpenMedia { call: "c".into(), streams, caller: loopback, callee: loopback };

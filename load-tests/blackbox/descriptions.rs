@@ -220,6 +220,11 @@ fn codecs_by_trunk() {
     legs.gateway.raw.send(&invite);
     let refused = legs.gateway.expect(488);
     legs.gateway.raw.send(&ack_of_failure(&invite, &refused));
+
+    // The list can be changed while calls go on.
+    legs.node.cli(&["trunk", "set", "carrier", "--any-codec"]);
+    let (_, received) = legs.dial_in(&[], Some(&legs.gateway.sdp("")));
+    assert!(body_of(&received).contains(" RTP/AVP 0 101\r\n"), "{}", body_of(&received));
 }
 
 /// RFC 6086 §4: INFO passes in both directions with its body.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use md5::{Digest, Md5};
 
-use crate::support::{Node, Setup};
+use crate::support::{Certificates, Identity, Node, Setup};
 
 /// A node that is a broker and nothing else.
 fn broker() -> (Node, SocketAddr) {
@@ -22,8 +22,8 @@ fn broker() -> (Node, SocketAddr) {
 }
 
 /// A client with its challenge.
-struct Client {
-    stream: BufReader<TcpStream>,
+struct Client<S = TcpStream> {
+    stream: BufReader<S>,
     challenge: String,
 }
 
@@ -31,6 +31,12 @@ impl Client {
     fn connect(broker: SocketAddr) -> Client {
         let stream = TcpStream::connect(broker).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client::over(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn over(stream: S) -> Client<S> {
         let mut client = Client { stream: BufReader::new(stream), challenge: String::new() };
         let greeting = client.line();
         assert!(greeting.starts_with("+OK ") && greeting.ends_with("\r\n"), "{greeting:?}");
@@ -104,6 +110,39 @@ fn a_right_password_is_known_and_a_barred_account_is_not() {
     assert_eq!(tunnels, serde_json::json!([]), "nobody has ever had one");
     assert_eq!(node.cli(&["tunnel", "show", "s01"])["state"], "down");
     assert!(!node.log().contains(password), "no password in the log");
+}
+
+#[test]
+fn the_same_is_said_inside_tls_on_a_port_of_its_own() {
+    let certificates = Certificates::new();
+    let file = |name: &str| certificates.path().join(name).display().to_string();
+    let node = Setup::new()
+        .set("NODE__ROLES", "tunnel-broker")
+        .set("TUNNEL_BROKER__LISTEN", "127.0.0.1:0")
+        .set("TUNNEL_BROKER__TLS_LISTEN", "127.0.0.1:0")
+        .set("TUNNEL_BROKER__TLS_CERTIFICATE", &file("node.pem"))
+        .set("TUNNEL_BROKER__TLS_KEY", &file("node.key"))
+        .set("TUNNEL_BROKER__SERVERS", "127.0.0.1:9")
+        .start();
+    let listeners = &node.status()["listeners"];
+    let address = |name: &str| listeners[name][0].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    let (plain, inside_tls) = (address("tunnel_broker"), address("tunnel_broker_tls"));
+    assert_ne!(plain, inside_tls);
+    let domain = node.add_site(1);
+    let added = node.cli(&["account", "add", "--site", &domain]);
+    let mut client = Client::over(certificates.stream(inside_tls, &Identity::Nobody).unwrap());
+    assert_eq!(client.say("ping\n"), "+OK pong");
+    assert_eq!(client.login("s01", "wrong"), "-ERR authentication failed.");
+    // The site has no prefix, which only an account may hear.
+    let reply = client.login("s01", added["password"].as_str().unwrap());
+    assert_eq!(reply, "-ERR unsupported tunnel type network");
+    // Whoever does not speak TLS there hears nothing of DTCP.
+    let mut stranger = TcpStream::connect(inside_tls).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stranger.write_all(b"ping\n").unwrap();
+    let mut said = Vec::new();
+    let _ = stranger.read_to_end(&mut said);
+    assert!(!String::from_utf8_lossy(&said).contains("+OK"), "{said:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod broker_restart;
 mod call_through_the_tunnel;
 mod changed_account;
 mod eight_steps;
+mod inside_tls;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;

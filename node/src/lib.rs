@@ -13,8 +13,12 @@
 //! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
 //! | [`tls`] | certificates, ours and others' |
+//! | [`dns`] | the places behind names |
+//! | [`trace`], [`explain`] | the latest SIP messages; why a call ended, in words |
 
 pub mod config;
+pub mod dns;
+pub mod explain;
 mod handover;
 pub mod lifecycle;
 pub mod listener;

@@ -13,6 +13,7 @@
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`locate`] | the places behind a host's name (RFC 3263) |
 //! | [`stun`] | keep-alives of phones on UDP |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
@@ -22,6 +23,7 @@ pub mod core;
 pub mod dialog;
 pub mod flow;
 pub mod ids;
+pub mod locate;
 pub mod overload;
 pub mod owner;
 pub mod stun;

@@ -9,8 +9,8 @@ use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
 use sip_core::flow::Flow;
 use sip_core::transaction::ServerId;
-use sip_core::wire::header::{Contact, PAssertedIdentity, Require, TokenList};
-use sip_core::wire::{Builder, HeaderError, Message, Method, Name, StatusCode, Uri};
+use sip_core::wire::header::{Contact, NameAddr, PAssertedIdentity, Require, TokenList};
+use sip_core::wire::{Builder, HeaderError, Host, Message, Method, Name, StatusCode, Uri};
 
 use crate::call_table::result_of;
 use crate::core::{ProxyCore, Question};
@@ -149,9 +149,18 @@ impl ProxyCore {
     /// Who sends an out-of-dialog request.
     fn admit(&mut self, now: Instant, request: &Message, flow: &Flow) -> Result<Caller, Refusal> {
         if self.settings.is_translator(flow) {
-            return Ok(Caller::Trunk);
+            return Ok(self.referrer(request).map_or(Caller::Trunk, Caller::Referrer));
         }
         self.authenticate(now, request, flow, AskAs::Proxy).map(Caller::Line)
+    }
+
+    /// The line whose REFER a translator carries out (RFC 3892 §2.1). Translators alone are believed: what they say of it is their own
+    /// word, never a trunk's.
+    fn referrer(&self, request: &Message) -> Option<Arc<Line>> {
+        let referrer = NameAddr::parse(request.text(Name::ReferredBy)?).ok()?;
+        let Host::Name(domain) = &referrer.uri.sip()?.host_port.host else { return None };
+        let site = self.directory.site_by_domain(domain)?;
+        self.directory.line_at(site.id, &referrer.uri.user()?)
     }
 
     /// The line whose credentials a request holds.
@@ -199,7 +208,7 @@ impl ProxyCore {
         let is_invite = *call.method == Method::Invite;
         if is_invite && !call.calls_for_help {
             match caller {
-                Caller::Line(line) => self.take_of_site(now, line)?,
+                Caller::Line(line) | Caller::Referrer(line) => self.take_of_site(now, line)?,
                 Caller::Trunk => self.take_call(now)?,
             }
         }
@@ -244,14 +253,14 @@ impl ProxyCore {
         };
         let attempt = is_invite.then(|| {
             let keep = match (caller, kind) {
-                (Caller::Trunk, _) => Keep::Never,
+                (Caller::Trunk | Caller::Referrer(_), _) => Keep::Never,
                 (Caller::Line(_), Kind::Phones | Kind::Hop) => Keep::Always,
                 (Caller::Line(_), Kind::Gateways) => Keep::IfUnheard,
             };
             let direction = if kind == Kind::Phones { Direction::Internal } else { Direction::Outbound };
             let record = match caller {
                 Caller::Line(line) => Some(self.new_record(now, line, call, direction)),
-                Caller::Trunk => None,
+                Caller::Trunk | Caller::Referrer(_) => None,
             };
             Attempt { record, keep }
         });
@@ -259,6 +268,7 @@ impl ProxyCore {
             let from = match caller {
                 Caller::Line(line) => line.auth_user.as_str(),
                 Caller::Trunk => "trunk",
+                Caller::Referrer(line) => line.auth_user.as_str(),
             };
             let call_id = call.message.call_id().unwrap_or_default();
             let targets: usize = groups.iter().map(Vec::len).sum();
@@ -354,7 +364,9 @@ impl ProxyCore {
         max_forwards: u32,
     ) -> Result<Message, HeaderError> {
         match caller {
-            Caller::Trunk => Ok(message.edit().set(Name::MaxForwards, max_forwards).finish()),
+            Caller::Trunk | Caller::Referrer(_) => {
+                Ok(message.edit().set(Name::MaxForwards, max_forwards).finish())
+            }
             Caller::Line(line) => {
                 let mut edit = message.edit();
                 edit.set(Name::MaxForwards, max_forwards)
@@ -383,7 +395,7 @@ impl ProxyCore {
     fn identity(&self, line: &Line) -> Option<PAssertedIdentity> {
         let site = self.directory.site(line.site)?;
         let uri = format!("sip:{}@{}", line.extension, site.domain).parse::<Uri>().ok()?;
-        Some(PAssertedIdentity(sip_core::wire::header::NameAddr::new(uri)))
+        Some(PAssertedIdentity(NameAddr::new(uri)))
     }
 
     fn new_record(

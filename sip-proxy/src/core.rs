@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use node::dns::{DnsError, Located};
 use registrar::{Gatekeeper, Locations, Registrar, Sightings};
 use schema::{CallRecord, Change, Directory, LineId, SaveError};
 use sip_core::auth::{Digest, DigestSettings};
@@ -12,12 +13,13 @@ use sip_core::clock::WallClock;
 use sip_core::core::{Core, Input, Output, TimerId, Token};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
+use sip_core::locate::Wanted;
 use sip_core::overload::Throttle;
 use sip_core::subscription::Ending;
 use sip_core::transaction::{self, ClientId, Event, Layer, ServerId};
 
 use crate::call_table::CallTable;
-use crate::forward::Context;
+use crate::forward::{Context, LOOKUP, Waiting};
 use crate::gate::Gate;
 use crate::settings::Settings;
 use crate::subscribe::Subscriptions;
@@ -28,6 +30,8 @@ use crate::telemetry;
 pub enum Question {
     /// Put these changes on disk, together.
     Save(Vec<Change>),
+    /// Where the servers behind a name are.
+    Locate(Wanted),
 }
 
 /// What the world replies.
@@ -35,6 +39,8 @@ pub enum Question {
 pub enum Answer {
     /// What became of [`Question::Save`].
     Saved(Result<(), SaveError>),
+    /// What [`Question::Locate`] found.
+    Located(Result<Located, DnsError>),
 }
 
 /// Everything that the workers of the role share.
@@ -77,6 +83,9 @@ pub struct ProxyCore {
     pub(crate) draining: bool,
     sweep_at: Option<Instant>,
     next_record: u64,
+    /// What waits for a name to be looked up.
+    pub(crate) lookups: HashMap<u64, Waiting>,
+    pub(crate) next_lookup: u64,
     outputs: VecDeque<Output<Question>>,
 }
 
@@ -114,6 +123,8 @@ impl ProxyCore {
             draining: false,
             sweep_at: None,
             next_record: 0,
+            lookups: HashMap::new(),
+            next_lookup: 0,
             outputs: VecDeque::new(),
             settings,
             directory,
@@ -153,7 +164,11 @@ impl ProxyCore {
         }
     }
 
-    fn answered(&mut self, now: Instant, token: Token, Answer::Saved(result): Answer) {
+    fn answered(&mut self, now: Instant, token: Token, answer: Answer) {
+        let result = match answer {
+            Answer::Saved(result) => result,
+            Answer::Located(answer) => return self.located(now, token.0 & !LOOKUP, answer),
+        };
         if token.0 & QUIET != 0 {
             return;
         }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use sip_core::flow::ConnectionId;
+use sip_core::flow::{ConnectionId, Flow};
 use sip_core::transaction::Failure;
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Message, StatusCode};
@@ -117,6 +117,10 @@ struct Branch {
 impl Branch {
     fn new(target: Target) -> Branch {
         Branch { target, state: State::Waiting, heard: false, early: Vec::new() }
+    }
+
+    fn has_more_servers(&self) -> bool {
+        self.target.is_located && !self.target.others.is_empty()
     }
 }
 
@@ -321,6 +325,11 @@ impl Fork {
                     branch.state = State::Failed(SILENT_GATEWAY);
                     actions.push(Action::Cancel(place, None));
                 }
+                // So is one of several servers behind a name.
+                State::Calling { until } if due(*until) && branch.has_more_servers() => {
+                    actions.push(Action::Cancel(place, None));
+                    self.end(now, place, no_answer.clone(), &mut actions);
+                }
                 State::Calling { until } | State::Proceeding { until } if due(*until) => {
                     let until = now + self.timers.cancelled;
                     branch.state = State::Cancelling { until, outcome: no_answer.clone() };
@@ -407,8 +416,10 @@ impl Fork {
         if gone && branch.target.binding.is_some() {
             actions.push(Action::FlowGone(place));
         }
+        // RFC 3263 §4.3: the next server behind the name is tried when one cannot serve.
+        let unfit = branch.target.is_located && outcome.status() == StatusCode::SERVICE_UNAVAILABLE;
         let others = &mut branch.target.others;
-        if !(gone || silent) || !rings || others.is_empty() || self.phase != Phase::Trying {
+        if !(gone || silent || unfit) || !rings || others.is_empty() || self.phase != Phase::Trying {
             return self.fail(place, outcome);
         }
         let mut next = others.remove(0);
@@ -418,6 +429,23 @@ impl Fork {
         self.branches.push(Branch::new(next));
         let added = self.branches.len() - 1..self.branches.len();
         self.call(now, added, actions);
+    }
+
+    /// A branch's name was looked up: these are the ways to its servers, the first to try first.
+    pub(crate) fn located(&mut self, now: Instant, place: usize, flows: Vec<Flow>) -> Vec<Action> {
+        let mut flows = flows.into_iter();
+        let calls = |branch: &&mut Branch| matches!(branch.state, State::Calling { .. });
+        let found = self.branches.get_mut(place).filter(calls);
+        let (Some(branch), Some(first)) = (found, flows.next()) else {
+            return self.failed(now, place, Failure::Transport);
+        };
+        let target = &mut branch.target;
+        (target.flow, target.wanted, target.is_located) = (first, None, true);
+        let alike = target.clone();
+        target.others.splice(0..0, flows.map(|flow| Target { flow, others: Vec::new(), ..alike.clone() }));
+        let mut actions = Vec::new();
+        self.call(now, place..place + 1, &mut actions);
+        actions
     }
 
     fn keeps_to_its_flow(&self, branch: usize) -> bool {
@@ -486,6 +514,10 @@ impl Fork {
         };
         for place in group {
             if let Some(branch) = self.branches.get_mut(place) {
+                let until = match branch.has_more_servers() {
+                    true => Some(now + self.timers.gateway),
+                    false => until,
+                };
                 branch.state = State::Calling { until: until.filter(|_| self.invite) };
                 actions.push(Action::Send(place));
             }

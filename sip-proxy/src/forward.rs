@@ -1,18 +1,20 @@
 //! Requests under way: sending them to their targets (RFC 3261 §16.6), bringing their responses back (§16.7).
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use node::dns::{DnsError, Located};
 use schema::{CallRecord, CallResult, Change, EndedBy, LineId};
-use sip_core::core::TimerId;
+use sip_core::core::{TimerId, Token};
 use sip_core::flow::Flow;
+use sip_core::locate::{Hop, Wanted};
 use sip_core::overload;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{Reason, Require, Supported, TokenList, Via};
 use sip_core::wire::{Builder, Message, Method, Name, Params, StatusCode};
 
 use crate::call_table::result_of;
-use crate::core::ProxyCore;
+use crate::core::{ProxyCore, Question};
 use crate::fork::{Action, Fork, Outcome};
 use crate::loop_detection::LoopHash;
 use crate::path::Path;
@@ -21,6 +23,23 @@ use crate::session_timer::{self, SessionTimer};
 use crate::target::Target;
 use crate::telemetry;
 use crate::validate::validate;
+
+/// What waits for a name to be looked up.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// A branch of a request.
+    Branch(u64, usize),
+    /// An ACK for a 2xx.
+    Ack(Box<WaitingAck>),
+}
+
+#[derive(Debug)]
+pub(crate) struct WaitingAck {
+    base: Message,
+    target: Target,
+    hash: LoopHash,
+    incoming: Flow,
+}
 
 /// What is needed to forward a request.
 pub(crate) struct Forwarding {
@@ -109,23 +128,21 @@ impl ProxyCore {
             let path = Path::of(request, &flow, &self.settings).ok().filter(|path| path.signed)?;
             let max_forwards = valid.max_forwards?;
             let (message, target) = self.next_in_dialog(now, &path, &flow)?;
-            let next = target.flow;
             let base = match self.settings.is_translator(&flow) {
                 true => message.edit().set(Name::MaxForwards, max_forwards).finish(),
                 false => self.prepare_untrusted(&message, max_forwards),
             };
-            let via = self.via(&next, valid.hash);
-            let mut edit = base.edit();
-            if let Some(uri) = &target.uri {
-                edit.request_uri(uri);
-            }
-            for route in &target.routes {
-                edit.prepend(Name::Route, route);
-            }
-            Some((edit.prepend(Name::Via, via).finish(), next))
+            Some((base, target, valid.hash))
         });
         match forwarded {
-            Some((ack, next)) => self.layer.send(&ack, next),
+            Some((base, target, hash)) => match &target.wanted {
+                Some(wanted) => {
+                    let wanted = wanted.clone();
+                    let ack = Box::new(WaitingAck { base, target, hash, incoming: flow });
+                    self.ask_for(wanted, Waiting::Ack(ack));
+                }
+                None => self.send_ack(&base, &target, hash),
+            },
             None => {
                 telemetry::dropped("ack");
                 let (call_id, from) =
@@ -133,6 +150,19 @@ impl ProxyCore {
                 tracing::debug!(call_id, %from, "an ACK leads nowhere");
             }
         }
+    }
+
+    fn send_ack(&mut self, base: &Message, target: &Target, hash: LoopHash) {
+        let via = self.via(&target.flow, hash);
+        let mut edit = base.edit();
+        if let Some(uri) = &target.uri {
+            edit.request_uri(uri);
+        }
+        for route in &target.routes {
+            edit.prepend(Name::Route, route);
+        }
+        let ack = edit.prepend(Name::Via, via).finish();
+        self.layer.send(&ack, target.flow);
     }
 
     /// The caller cancels.
@@ -236,7 +266,9 @@ impl ProxyCore {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Send(branch) => {
-                    if !self.send(now, number, &mut context, branch) {
+                    if !self.look_up(number, &context, branch)
+                        && !self.send(now, number, &mut context, branch)
+                    {
                         actions.extend(context.forwarding.fork.failed(now, branch, Failure::Transport));
                     }
                 }
@@ -262,6 +294,55 @@ impl ProxyCore {
         }
         self.contexts.insert(number, context);
         self.drop_when_done(number);
+    }
+
+    /// Asks where a branch's target is, when it is known by name only; false when there is nothing to ask.
+    fn look_up(&mut self, number: u64, context: &Context, branch: usize) -> bool {
+        let wanted = context.forwarding.fork.target(branch).and_then(|target| target.wanted.clone());
+        wanted.is_some_and(|wanted| self.ask_for(wanted, Waiting::Branch(number, branch)))
+    }
+
+    /// Asks where a name leads; false when too much waits for names already.
+    fn ask_for(&mut self, wanted: Wanted, waiting: Waiting) -> bool {
+        if self.lookups.len() >= MAX_LOOKUPS {
+            return false;
+        }
+        self.next_lookup += 1;
+        self.lookups.insert(self.next_lookup, waiting);
+        self.ask(Token(LOOKUP | self.next_lookup), Question::Locate(wanted));
+        true
+    }
+
+    /// Takes where a name leads that something waits for.
+    pub(crate) fn located(&mut self, now: Instant, lookup: u64, answer: Result<Located, DnsError>) {
+        let Some(waiting) = self.lookups.remove(&lookup) else { return };
+        let incoming = match &waiting {
+            Waiting::Branch(number, _) => self.contexts.get(number).map(|context| context.forwarding.flow),
+            Waiting::Ack(ack) => Some(ack.incoming),
+        };
+        let Some(incoming) = incoming else { return };
+        let hops = answer.unwrap_or_else(|error| {
+            tracing::info!(%error, "a next hop was not found");
+            Located { hops: Vec::new(), valid_for: Duration::ZERO }
+        });
+        let flow = |hop: &Hop| {
+            // A translator takes whatever we send, and no name shall lead there.
+            let settings = &self.settings;
+            let flow = settings.outgoing(hop.transport, hop.addr, &incoming)?;
+            (!settings.is_translator_address(hop.addr)).then_some(flow)
+        };
+        let flows: Vec<Flow> = hops.hops.iter().filter_map(flow).collect();
+        match waiting {
+            Waiting::Branch(number, branch) => {
+                self.with_fork(now, number, |fork| fork.located(now, branch, flows));
+            }
+            // An ACK has no answer to wait for: the first one gets it.
+            Waiting::Ack(ack) => {
+                if let Some(flow) = flows.first() {
+                    self.send_ack(&ack.base, &Target { flow: *flow, ..ack.target }, ack.hash);
+                }
+            }
+        }
     }
 
     /// Sends the request to a branch's target; false when it cannot be sent.
@@ -482,3 +563,8 @@ fn wants_privacy(request: &Message) -> bool {
     let is_id = |word: &str| matches!(word.trim(), "id" | "user" | "header");
     request.text(Name::Privacy).is_some_and(|value| value.split(';').any(is_id))
 }
+
+/// Marks the tokens of look-ups.
+pub(crate) const LOOKUP: u64 = 1 << 60;
+/// Look-ups that one worker waits for at a time.
+const MAX_LOOKUPS: usize = 4_096;

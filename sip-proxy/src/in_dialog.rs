@@ -104,8 +104,11 @@ impl ProxyCore {
         match ours {
             Some(target) => Some((path.message.clone(), target)),
             None => {
-                let (message, next) = path.next(flow, &self.settings)?;
-                Some((message, Target::new(None, next, false)))
+                if let Some((message, next)) = path.next(flow, &self.settings) {
+                    return Some((message, Target::new(None, next, false)));
+                }
+                let (message, wanted) = path.next_name()?;
+                Some((message, Target::behind(wanted, flow)))
             }
         }
     }

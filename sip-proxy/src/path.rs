@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sip_core::flow::{ConnectionId, Flow, Transport};
+use sip_core::locate::Wanted;
 use sip_core::wire::header::{NameAddr, Route};
 use sip_core::wire::{HeaderError, Message, Name, SipUri, Uri, UriError};
 
@@ -94,6 +95,28 @@ impl Path {
     /// Where the request goes by its Route, or else by its Request-URI; and the message as that hop must get it: a strict router
     /// finds itself in the Request-URI (RFC 3261 §16.6, step 6). `None` when the hop cannot be reached without DNS.
     pub(crate) fn next(&self, flow: &Flow, settings: &Settings) -> Option<(Message, Flow)> {
+        let (message, uri) = self.hop()?;
+        let next = match next_hop(&uri, flow, settings) {
+            Some(next) if !is_over_websocket(&uri) => {
+                // RFC 5626 §5.3: who marks its Contact with `ob` is reached over its flow and no other way.
+                let keeps_flow = uri.sip().is_some_and(|uri| uri.params.has("ob"));
+                self.facing_side(next, keeps_flow, settings)
+            }
+            // A browser has no address to be reached at, and names one in `.invalid` (RFC 7118 §5.2); others name a host that we do not
+            // know. Their connection leads there.
+            _ => self.facing.and_then(|facing| facing.own_flow(flow, settings))?,
+        };
+        Some((message, next))
+    }
+
+    /// The same where the hop is a host's name that must be looked up.
+    pub(crate) fn next_name(&self) -> Option<(Message, Wanted)> {
+        let (message, uri) = self.hop()?;
+        Some((message, Wanted::of(uri.sip()?)?))
+    }
+
+    /// The message as the next hop must get it, and the URI of that hop.
+    fn hop(&self) -> Option<(Message, Uri)> {
         let route = self.message.header::<Route>().ok().flatten();
         let (message, uri) = match route {
             Some(route) if !route.uri.sip().is_some_and(SipUri::is_loose) => {
@@ -119,17 +142,7 @@ impl Path {
             }
             (uri, _) => uri,
         };
-        let next = match next_hop(&uri, flow, settings) {
-            Some(next) if !is_over_websocket(&uri) => {
-                // RFC 5626 §5.3: who marks its Contact with `ob` is reached over its flow and no other way.
-                let keeps_flow = uri.sip().is_some_and(|uri| uri.params.has("ob"));
-                self.facing_side(next, keeps_flow, settings)
-            }
-            // A browser has no address to be reached at, and names one in `.invalid` (RFC 7118 §5.2); others name a host that we do not
-            // know. Their connection leads there.
-            _ => self.facing.and_then(|facing| facing.own_flow(flow, settings))?,
-        };
-        Some((message, next))
+        Some((message, uri))
     }
 
     /// The next hop from the side that our value faces.

@@ -17,6 +17,8 @@ pub(crate) enum Caller {
     Line(Arc<Line>),
     /// A trunk, by way of a translator.
     Trunk,
+    /// A translator that carries out what a line asked for by REFER: with the rights of that line.
+    Referrer(Arc<Line>),
 }
 
 /// Where a request leads.
@@ -67,7 +69,7 @@ pub(crate) fn resolve(
     let not_found = || Refusal::new(StatusCode::NOT_FOUND, "");
     let number = dialled(uri).ok_or_else(not_found)?;
     let line = match caller {
-        Caller::Line(line) => line,
+        Caller::Line(line) | Caller::Referrer(line) => line,
         Caller::Trunk => {
             // What comes from outside goes inside, never outside again.
             return directory.line_of_number(&number).map(Destination::Line).ok_or_else(not_found);

@@ -1,10 +1,11 @@
 //! Where a request can go: from bindings or translators to groups that are tried one after the other.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use schema::{Binding, LineId};
 use sip_core::flow::{ConnectionId, Flow, Transport};
+use sip_core::locate::Wanted;
 use sip_core::wire::header::NameAddr;
 use sip_core::wire::{SipUri, Uri};
 
@@ -27,12 +28,33 @@ pub(crate) struct Target {
     pub(crate) binding: Option<(LineId, String)>,
     /// The phone's other flows, tried in turn when this one is gone (RFC 5626 §5.3): one phone rings once.
     pub(crate) others: Vec<Target>,
+    /// The name that must be looked up first: until then the flow leads nowhere.
+    pub(crate) wanted: Option<Wanted>,
+    /// Whether it is one of the servers behind a name, the others of which are tried when it cannot serve (RFC 3263 §4.3).
+    pub(crate) is_located: bool,
 }
 
 impl Target {
     /// A place without anything special.
     pub(crate) fn new(uri: Option<String>, flow: Flow, trusted: bool) -> Target {
-        Target { uri, routes: Vec::new(), flow, trusted, breadth: None, binding: None, others: Vec::new() }
+        Target {
+            uri,
+            routes: Vec::new(),
+            flow,
+            trusted,
+            breadth: None,
+            binding: None,
+            others: Vec::new(),
+            wanted: None,
+            is_located: false,
+        }
+    }
+
+    /// The servers behind a name.
+    pub(crate) fn behind(wanted: Wanted, incoming: &Flow) -> Target {
+        let nowhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+        let flow = Flow { remote: nowhere, connection: None, ..*incoming };
+        Target { wanted: Some(wanted), ..Target::new(None, flow, false) }
     }
 }
 
@@ -116,7 +138,18 @@ fn of_binding(binding: &Binding, incoming: &Flow, settings: &Settings) -> Option
         next_hop(uri, incoming, settings).filter(|flow| !settings.is_translator_address(flow.remote))
     };
     let flow = match binding.path.first() {
-        Some(path) => named(&NameAddr::parse(path).ok()?.uri)?,
+        Some(path) => {
+            let uri = NameAddr::parse(path).ok()?.uri;
+            if let Some(wanted) = uri.sip().and_then(Wanted::of) {
+                let uri = Some(request_uri(binding.uri()));
+                return Some(Target {
+                    uri,
+                    routes: binding.path.clone(),
+                    ..Target::behind(wanted, incoming)
+                });
+            }
+            named(&uri)?
+        }
         None => match Learned::read(&binding.received)
             .map_or(Reach::Contact, |learned| learned.reach(binding.is_flow(), incoming, settings))
         {

@@ -1,8 +1,10 @@
 //! The world of the role `registrar-proxy`: the store's writer.
 
+use node::dns::Resolver;
 use node::world::{Reply, World};
 use schema::Writer;
 use sip_core::core::Token;
+use sip_core::flow::Transport;
 
 use crate::core::{Answer, Question};
 
@@ -10,28 +12,44 @@ use crate::core::{Answer, Question};
 #[derive(Clone)]
 pub struct StoreWorld {
     writer: Writer,
+    resolver: Resolver,
 }
 
 impl StoreWorld {
-    /// A world that saves through `writer`.
-    pub fn new(writer: Writer) -> StoreWorld {
-        StoreWorld { writer }
+    /// A world that saves through `writer`, and looks names up by `resolver`.
+    pub fn new(writer: Writer, resolver: Resolver) -> StoreWorld {
+        StoreWorld { writer, resolver }
     }
 }
 
 impl World<Question, Answer> for StoreWorld {
     fn ask(&self, _token: Token, question: Question, reply: Reply<Answer>) {
-        let Question::Save(changes) = question;
-        let writer = self.writer.clone();
         // The worker's own thread drives it; a save waits for its group's commit.
-        tokio::task::spawn_local(async move { reply.send(Answer::Saved(writer.save(changes).await)) });
+        match question {
+            Question::Save(changes) => {
+                let writer = self.writer.clone();
+                tokio::task::spawn_local(async move {
+                    reply.send(Answer::Saved(writer.save(changes).await));
+                });
+            }
+            Question::Locate(wanted) => {
+                let resolver = self.resolver.clone();
+                tokio::task::spawn_local(async move {
+                    reply.send(Answer::Located(resolver.locate(wanted, &USABLE).await));
+                });
+            }
+        }
     }
 }
+
+/// How next hops that are known by name are spoken to. Not by TLS: whom their certificate should name is not known to the connection.
+const USABLE: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use node::config::Dns;
     use schema::{Change, Directory, Mirror, Site, WriterSettings};
 
     use super::*;
@@ -43,7 +61,7 @@ mod tests {
         let directory = Arc::new(Directory::default());
         let mirror = Mirror::new(Arc::clone(&directory));
         let writer = Writer::spawn(Arc::clone(&store), mirror, "node1", WriterSettings::default());
-        let world = StoreWorld::new(writer.clone());
+        let world = StoreWorld::new(writer.clone(), Resolver::new(Dns::default()));
         let (reply, mut answers) = Reply::detached(Token(7));
         let site = Site::new("Sakura", "42", "s42.example.net").unwrap();
         world.ask(Token(7), Question::Save(vec![Change::PutSite(site)]), reply);

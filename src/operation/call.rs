@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
+use node::trace::Traced;
 use schema::{CallQuery, CallRecord, CallResult};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ladder::Ladder;
-use super::{Office, OperationError, Reply, line, trunk, unknown};
+use super::{Office, OperationError, Reply, explain, line, trunk, unknown};
 
 /// What can be done with call records.
 #[derive(Subcommand, Serialize, Deserialize)]
@@ -36,6 +37,11 @@ pub(crate) enum CallOperation {
     /// Show one call record, with its media statistics
     Show {
         /// Its id, as listed
+        id: String,
+    },
+    /// Say in one sentence why a call ended as it did
+    Explain {
+        /// Its id, as listed, or a Call-ID
         id: String,
     },
     /// Draw a call's SIP messages, as far as this node remembers them
@@ -76,25 +82,60 @@ impl CallOperation {
                 let record = office.store.call_record(&id).await?.ok_or_else(|| unknown("call", &id))?;
                 Ok(Reply::Item(shown(&record)))
             }
-            CallOperation::Ladder { id, messages } => {
-                let Some(live) = &office.live else { return Err(OperationError::NotLive) };
-                let record = office.store.call_record(&id).await?;
-                let call_ids: Vec<&str> = match &record {
-                    Some(record) => record.call_ids.iter().map(String::as_str).collect(),
-                    None => vec![&id],
+            CallOperation::Explain { id } => {
+                let record = found(office, &id).await?;
+                let noted =
+                    record.as_ref().map(|record| record.explanation.clone()).filter(|why| !why.is_empty());
+                let sentence = match noted {
+                    Some(sentence) => sentence,
+                    None => match (from_trace(office, record.as_ref(), &id), &record) {
+                        (Err(_), Some(record)) => explain::of_record(record),
+                        (told, _) => told?,
+                    },
                 };
-                let ladder = Ladder::of(live.trace.messages_of(&call_ids));
-                if ladder.is_empty() {
-                    return Err(match record {
-                        Some(record) => OperationError::Forgotten { id, node: record.node },
-                        None => unknown("call", &id),
-                    });
-                }
+                let item = json!({ "call": id, "explanation": sentence });
+                Ok(Reply::Done { message: sentence, item })
+            }
+            CallOperation::Ladder { id, messages } => {
+                let record = office.store.call_record(&id).await?;
+                let ladder = Ladder::of(remembered(office, record.as_ref(), &id)?);
                 let name = |addr| name(office, record.as_ref(), addr);
                 let item = json!({ "call": id, "messages": ladder.json(name, messages) });
                 Ok(Reply::Done { message: ladder.text(name, messages), item })
             }
         }
+    }
+}
+
+/// The record of a call by its id, or of a late one by the Call-ID of one of its legs.
+async fn found(office: &Office, id: &str) -> Result<Option<CallRecord>, OperationError> {
+    if let Some(record) = office.store.call_record(id).await? {
+        return Ok(Some(record));
+    }
+    let latest = CallQuery { limit: Some(LATEST), ..CallQuery::default() };
+    let records = office.store.call_records(&latest).await?;
+    Ok(records.into_iter().find(|record| record.call_ids.iter().any(|call_id| call_id == id)))
+}
+
+/// The sentence for a call by the messages that this node remembers.
+fn from_trace(office: &Office, record: Option<&CallRecord>, id: &str) -> Result<String, OperationError> {
+    let messages = remembered(office, record, id)?;
+    let sentence = explain::of_messages(&messages, |addr| name(office, record, addr));
+    sentence.ok_or_else(|| unknown("call", id))
+}
+
+/// The messages of a call, by its id or by a Call-ID.
+fn remembered(office: &Office, record: Option<&CallRecord>, id: &str) -> Result<Vec<Traced>, OperationError> {
+    let Some(live) = &office.live else { return Err(OperationError::NotLive) };
+    let call_ids: Vec<&str> = match record {
+        Some(record) => record.call_ids.iter().map(String::as_str).collect(),
+        None => vec![id],
+    };
+    let messages = live.trace.messages_of(&call_ids);
+    match record {
+        _ if !messages.is_empty() => Ok(messages),
+        Some(record) => Err(OperationError::Forgotten { id: id.to_owned(), node: record.node.clone() }),
+        None => Err(unknown("call", id)),
     }
 }
 
@@ -120,3 +161,6 @@ fn shown(record: &CallRecord) -> Value {
     row["seconds"] = json!(record.talked_ms().map(|ms| ms as f64 / 1000.0));
     row
 }
+
+/// Records in which a Call-ID is looked for.
+const LATEST: u32 = 1_000;

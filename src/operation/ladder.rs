@@ -71,10 +71,6 @@ impl Ladder {
         ladder
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.rungs.is_empty()
-    }
-
     /// For programs; `name` gives a party's name by its address.
     pub(super) fn json(&self, name: impl Fn(SocketAddr) -> Option<String>, with_text: bool) -> Value {
         let started = self.started();

@@ -6,6 +6,7 @@
 mod account;
 mod call;
 mod device;
+mod explain;
 mod ladder;
 mod line;
 mod node;

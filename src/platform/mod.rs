@@ -181,8 +181,11 @@ fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(
         true => Some(Bound::proxy(common)?),
         false => None,
     };
+    let calls =
+        b2bua_translator::Shared::new(Arc::clone(&foundation.directory), common.trace.troubles().clone())
+            .guarded(b2bua_translator::Gate::new(&config.admission, Arc::clone(&foundation.sources)));
     let translator = match config.node.plays(Role::Translator) {
-        true => Some(Bound::translator(common, &foundation.directory)?),
+        true => Some(Bound::translator(common, &calls)?),
         false => None,
     };
     let of = |bound: &Option<Bound>| bound.as_ref().map(|bound| bound.local().to_vec()).unwrap_or_default();
@@ -190,7 +193,7 @@ fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(
     let listeners = Listeners { proxy: of(&proxy), translator_ipv6: ipv6, translator_ipv4: ipv4 };
     let mut workers = Vec::new();
     if let Some(bound) = translator {
-        workers.push(roles::start_translator(bound, config, foundation, &listeners)?);
+        workers.push(roles::start_translator(bound, config, foundation, &listeners, calls)?);
     }
     if let Some(bound) = proxy {
         workers.push(roles::start_proxy(bound, config, foundation, &listeners)?);

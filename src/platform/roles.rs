@@ -10,13 +10,13 @@ use b2bua_translator::{
     Country, Face, GatewayNames, KeepAlive, SessionPolicy, TranslatorCore, TranslatorWorld,
 };
 use node::config::Config;
+use node::dns::Resolver;
 use node::lifecycle::Shutdown;
 use node::listener::Listener;
 use node::telemetry::Mask;
 use node::tls::{RoleTls, Tls};
 use node::trace::Trace;
 use node::worker::{BoundWorkers, WorkerContext, Workers, WorkersConfig};
-use schema::Directory;
 use sip_core::auth::{DigestSettings, NonceKey};
 use sip_core::clock::WallClock;
 use sip_core::flow::Transport;
@@ -46,11 +46,14 @@ impl Bound {
         Bound::open(workers, common)
     }
 
-    pub(super) fn translator(common: &Common<'_>, directory: &Arc<Directory>) -> anyhow::Result<Bound> {
+    pub(super) fn translator(
+        common: &Common<'_>,
+        shared: &b2bua_translator::Shared,
+    ) -> anyhow::Result<Bound> {
         let config = common.config;
         let listen = [config.translator.listen_ipv6.clone(), config.translator.listen_ipv4.clone()].concat();
         let mut workers = WorkersConfig::new("translator", listen, &config.sip);
-        let names = Arc::new(GatewayNames::new(Arc::clone(directory)));
+        let names = Arc::new(GatewayNames::new(shared));
         workers.tls = Some(RoleTls::new(common.tls.clone()).asking_clients().expecting(names));
         Bound::open(workers, common)
     }
@@ -84,7 +87,7 @@ pub(super) fn start_proxy(
         locations: Arc::clone(&foundation.locations),
         gate: Arc::new(sip_proxy::Gate::new(&config.admission, Arc::clone(&foundation.sources))),
     };
-    let world = StoreWorld::new(foundation.writer.clone());
+    let (writer, dns) = (foundation.writer.clone(), config.dns.clone());
     let node = node_number(&config.node.name);
     let nonce_lifetime = config.registrar_proxy.nonce_lifetime;
     let start = move |context: WorkerContext| {
@@ -94,7 +97,10 @@ pub(super) fn start_proxy(
             ..DigestSettings::new(&settings.realm, NonceKey::new(key), node, context.worker)
         };
         let ids = IdSource::new(context.worker, context.seed);
-        (ProxyCore::new(shared.clone(), digest, ids, wall_clock()), world.clone())
+        (
+            ProxyCore::new(shared.clone(), digest, ids, wall_clock()),
+            StoreWorld::new(writer.clone(), Resolver::new(dns.clone())),
+        )
     };
     Ok(bound.0.spawn(start)?)
 }
@@ -105,6 +111,7 @@ pub(super) fn start_translator(
     config: &Config,
     foundation: &Foundation,
     listeners: &Listeners,
+    shared: b2bua_translator::Shared,
 ) -> anyhow::Result<Workers> {
     let role = &config.translator;
     let proxies = match role.proxy {
@@ -140,8 +147,6 @@ pub(super) fn start_translator(
         ..b2bua_translator::Settings::new(&config.node.name, inside, proxies)
     };
     let settings = Arc::new(settings);
-    let gate = b2bua_translator::Gate::new(&config.admission, Arc::clone(&foundation.sources));
-    let shared = b2bua_translator::Shared::new(Arc::clone(&foundation.directory)).guarded(gate);
     foundation.watch_calls(shared.clone());
     let ports = relay::PortRange::new(role.media_ports.first(), role.media_ports.last())?;
     let workers = bound.0.count();
@@ -150,13 +155,13 @@ pub(super) fn start_translator(
     let addresses: Vec<IpAddr> =
         [Some(inside), outside_v4].into_iter().flatten().map(|face| face.media).collect();
     let (rest, silence) = (role.media_rest, role.media_silence);
-    let writer = foundation.writer.clone();
+    let (writer, dns) = (foundation.writer.clone(), config.dns.clone());
     let start = move |context: WorkerContext| {
         // One range a worker: split() gave exactly as many as there are.
         let ports = ports.get(usize::from(context.worker.0)).copied().unwrap_or(ports[0]);
         let relay =
             RelaySettings { rest, silence: Some(silence), ..RelaySettings::new(addresses.clone(), ports) };
-        let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone());
+        let world = TranslatorWorld::new(RelayWorker::new(relay), writer.clone(), Resolver::new(dns.clone()));
         let ids = IdSource::new(context.worker, context.seed);
         (TranslatorCore::new(Arc::clone(&settings), shared.clone(), ids, wall_clock()), world)
     };

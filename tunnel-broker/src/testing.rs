@@ -78,7 +78,16 @@ impl DataPlane for FakePlane {
 
 /// A tunnel server in the east over a fake plane.
 pub(crate) fn executor(capacity: usize) -> (Arc<Executor>, Arc<FakePlane>) {
+    executor_in("east", SERVER, capacity)
+}
+
+/// The same elsewhere.
+pub(crate) fn executor_in(
+    region: &str,
+    address: Ipv4Addr,
+    capacity: usize,
+) -> (Arc<Executor>, Arc<FakePlane>) {
     let plane = Arc::new(FakePlane::default());
-    let identity = Identity { region: "east".into(), address: SERVER, capacity };
+    let identity = Identity { region: region.into(), address, capacity };
     (Executor::new(identity, Arc::clone(&plane) as Arc<dyn DataPlane>), plane)
 }

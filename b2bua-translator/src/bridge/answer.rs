@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use node::explain::Fact;
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Message, Method, StatusCode};
 use tracing::warn;
@@ -54,7 +55,7 @@ impl Bridge {
             }
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT if is_up => {
                 self.finish(cx, exchange, status, &[]);
-                return ControlFlow::Break(Cause::lost(status));
+                return ControlFlow::Break(Cause::lost(to, status));
             }
             status => self.finish(cx, exchange, status, &failure::reasons(response)),
         }
@@ -169,7 +170,10 @@ impl Bridge {
         if unanswered {
             warn!(call = cx.id, ?side, "an ACK without the answer that was asked for");
             let reason = Reason::sip(488, "No answer in ACK");
-            return ControlFlow::Break(Cause::ours("an ACK without an answer", reason));
+            return ControlFlow::Break(
+                Cause::ours("an ACK without an answer", reason)
+                    .on(side, Fact::BadAnswer("its ACK held no SDP")),
+            );
         }
         ON
     }

@@ -129,6 +129,9 @@ impl Bridge {
         }) {
             self.finish(cx, exchange, StatusCode::REQUEST_PENDING, &[]);
         }
+        if self.frozen {
+            return Some((StatusCode::REQUEST_PENDING, Vec::new()));
+        }
         let own = match &self.exchange {
             Some(exchange) => exchange.from() == Some(side),
             None if side == Side::Caller && self.first.caller

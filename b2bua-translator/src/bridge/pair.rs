@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use bytes::Bytes;
+use node::explain::Fact;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{RAck, Reason};
 use sip_core::wire::{Message, Method, Name, StatusCode};
 use tracing::{debug, warn};
 
-use super::exchange::{Exchange, Progress};
+use super::exchange::{Exchange, Offer, Progress};
 use super::refresh::Refreshing;
 use super::relayed::Relayed;
 use crate::cause::Cause;
@@ -36,6 +37,8 @@ pub(crate) struct Bridge {
     pub(super) owed: Option<RAck>,
     /// Legs whose place others took: they are to be hung up.
     pub(crate) left: Vec<Leg>,
+    /// A leg is about to be replaced: nothing new is offered meanwhile.
+    pub(super) frozen: bool,
 }
 
 /// The call's first offer and answer, leg by leg.
@@ -83,6 +86,7 @@ impl Bridge {
             refreshing: Vec::new(),
             owed: None,
             left: Vec::new(),
+            frozen: false,
         }
     }
 
@@ -91,6 +95,35 @@ impl Bridge {
             Side::Caller => &mut self.caller,
             Side::Callee => &mut self.callee,
         }
+    }
+
+    /// Whether no offer is under way, so that a leg may be replaced.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.exchange.is_none()
+    }
+
+    /// Says whether a leg is about to be replaced.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+    }
+
+    /// Another leg takes the place of a side's, with what it answered to an offer of ours; the other side is offered that.
+    pub(crate) fn replace(&mut self, cx: &mut Context<'_>, side: Side, leg: Leg, answer: Sdp) -> Step {
+        self.frozen = false;
+        // Whom they came from is about to go.
+        let relayed = std::mem::take(&mut self.relayed);
+        let (gone, kept): (Vec<_>, Vec<_>) = relayed.into_iter().partition(|relayed| relayed.from == side);
+        self.relayed = kept;
+        for relayed in gone {
+            cx.env.refuse(relayed.server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
+        }
+        self.refreshing.retain(|refreshing| refreshing.side != side);
+        let left = std::mem::replace(self.leg(side), leg);
+        self.left.push(left);
+        self.talk.forget(side);
+        self.talk.describe(side, answer.clone());
+        cx.media.publish(cx.env, &self.talk, true);
+        self.start_own(cx, side.other(), Offer::New(answer))
     }
 
     /// Takes a request in the dialog of a side that is neither BYE nor OPTIONS; its CSeq is in order.
@@ -178,12 +211,16 @@ impl Bridge {
         client: ClientId,
         failure: Failure,
     ) -> Option<Step> {
-        let gone = |words: &str| ControlFlow::Break(Cause::ours(words, Reason::sip(408, "Request Timeout")));
+        let gone = |side: Side, words: &str| {
+            let cause = Cause::ours(words, Reason::sip(408, "Request Timeout"));
+            ControlFlow::Break(cause.on(side, Fact::NoResponse))
+        };
         if let Some(exchange) = self.exchange.take_if(|exchange| exchange.client() == Some(client)) {
-            let early = !self.leg(exchange.to).is_up();
+            let to = exchange.to;
+            let early = !self.leg(to).is_up();
             warn!(call = cx.id, side = ?exchange.to, ?failure, "no response to an offer");
             self.finish(cx, exchange, StatusCode::REQUEST_TIMEOUT, &[]);
-            return Some(if early { ON } else { gone("no response in the dialog") });
+            return Some(if early { ON } else { gone(to, "no response in the dialog") });
         }
         if let Some(at) = self.relayed.iter().position(|relayed| relayed.client == client) {
             let relayed = self.relayed.swap_remove(at);
@@ -193,7 +230,7 @@ impl Bridge {
         let at = self.refreshing.iter().position(|refreshing| refreshing.client == client)?;
         let refreshing = self.refreshing.swap_remove(at);
         warn!(call = cx.id, side = ?refreshing.side, ?failure, "no response to a session refresh");
-        Some(gone("no response to a session refresh"))
+        Some(gone(refreshing.side, "no response to a session refresh"))
     }
 
     /// Whether a 2xx that comes again must wait: its ACK comes with an answer that the other side still owes.
@@ -221,20 +258,20 @@ impl Bridge {
                 match due {
                     leg::Due::NoAck => {
                         warn!(call = cx.id, ?side, "no ACK came");
-                        return ControlFlow::Break(Cause::ours("no ACK", Reason::sip(408, "No ACK")));
+                        let cause = Cause::ours("no ACK", Reason::sip(408, "No ACK"));
+                        return ControlFlow::Break(cause.on(side, Fact::NoAck));
                     }
                     leg::Due::NoPrack => {
                         warn!(call = cx.id, ?side, "no PRACK came");
-                        return ControlFlow::Break(Cause::ours("no PRACK", Reason::sip(504, "No PRACK")));
+                        let cause = Cause::ours("no PRACK", Reason::sip(504, "No PRACK"));
+                        return ControlFlow::Break(cause.on(side, Fact::NoPrack));
                     }
                     leg::Due::Refresh => self.refresh(cx, side),
                     leg::Due::Expired => {
                         warn!(call = cx.id, ?side, "the session was not refreshed");
                         let reason = Reason::sip(408, "Session expired");
-                        return ControlFlow::Break(Cause::ours(
-                            "session expired: nobody refreshed it",
-                            reason,
-                        ));
+                        let cause = Cause::ours("session expired: nobody refreshed it", reason);
+                        return ControlFlow::Break(cause.on(side, Fact::SessionExpired));
                     }
                 }
             }

@@ -36,7 +36,7 @@ impl Bridge {
             return;
         }
         match leg.said.clone() {
-            Some(said) if self.exchange.is_none() => {
+            Some(said) if self.exchange.is_none() && !self.frozen => {
                 // It goes on: whether it succeeded is said by its response.
                 let _ = self.start_own(cx, side, Offer::Same(said));
             }
@@ -61,7 +61,7 @@ impl Bridge {
         }
         match status {
             StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT => {
-                return ControlFlow::Break(Cause::lost(status));
+                return ControlFlow::Break(Cause::lost(side, status));
             }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 leg.peer.refused_update();

@@ -15,7 +15,7 @@ use crate::required::unacceptable;
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Relayed {
-    from: Side,
+    pub(super) from: Side,
     pub(super) server: ServerId,
     request: Message,
     pub(super) client: ClientId,
@@ -58,7 +58,7 @@ impl Bridge {
         let reply = pass_body(builder, response).finish();
         cx.env.layer.respond(cx.env.now, relayed.server, reply);
         if status == StatusCode::CALL_DOES_NOT_EXIST && to_is_up {
-            return ControlFlow::Break(Cause::lost(status));
+            return ControlFlow::Break(Cause::lost(relayed.from.other(), status));
         }
         ON
     }

@@ -17,6 +17,7 @@ use crate::trunks::Candidate;
 impl Call {
     /// Calls a candidate; the ports are there.
     pub(super) fn call_out(&mut self, env: &mut Env, candidate: Candidate) {
+        self.note_called(env, &candidate);
         let State::Setup(setup) = &mut self.state else { return };
         let peering = if candidate.trunk.is_some() { Peering::Trunk } else { Peering::Inside };
         let call_id = env.ids.call_id();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use metrics::counter;
-use schema::EndedBy;
+use node::explain::Fact;
+use schema::{CallRecord, EndedBy};
 use sip_core::transaction::ServerId;
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Message, Name, StatusCode};
@@ -19,6 +20,8 @@ use crate::record::Ending;
 impl Call {
     /// Ends the call: whatever is still open on either leg is closed, and the record gets its last lines.
     pub(super) fn end(&mut self, env: &mut Env, cause: Cause) {
+        self.note_end(&cause, self.draft.as_ref().and_then(|draft| draft.status));
+        self.drop_transfer(env, &cause.reasons);
         let was = std::mem::replace(&mut self.state, State::Closing(Closing::Media));
         let mut cx = Context { env, media: &mut self.media, id: &self.id };
         match was {
@@ -109,9 +112,13 @@ impl Call {
     /// The node stops: the parties are told, and the record gets its last lines.
     pub(crate) fn cut(&mut self, env: &mut Env) {
         match self.state {
-            State::Setup(_) => self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "the node stopped"),
+            State::Setup(_) => {
+                self.note(None, Fact::NodeStopped);
+                self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "the node stopped");
+            }
             // Q.850 cause 41: temporary failure.
             State::Up(_) => {
+                self.note(None, Fact::NodeStopped);
                 self.end(env, Cause::ours("the node stopped", Reason::q850(41, "Temporary failure")));
             }
             State::Closing(_) => {}
@@ -149,7 +156,11 @@ impl Call {
     fn save(&mut self, env: &mut Env) {
         self.state = State::Closing(Closing::Record);
         match self.draft.take() {
-            Some(draft) => env.ask(self.key, Question::SaveRecord(Box::new(draft.finish()))),
+            Some(draft) => {
+                let explanation = self.explanation(&draft.media);
+                let record = CallRecord { explanation, ..draft.finish() };
+                env.ask(self.key, Question::SaveRecord(Box::new(record)));
+            }
             None => self.state = State::Closing(Closing::Legs),
         }
     }

@@ -9,6 +9,7 @@ use sip_core::transaction::ServerId;
 use sip_core::wire::Message;
 
 use super::state::{Call, Setup, State};
+use super::story::Story;
 use crate::env::{CallKey, Env};
 use crate::identity::{InsideCaller, OutsideCaller, Party, digits_of};
 use crate::leg::{Leg, Peering};
@@ -40,6 +41,7 @@ impl Call {
             draft.line = party.line;
             draft.caller = party.name.clone();
         }
+        call.note_caller(env);
         call
     }
 
@@ -71,6 +73,7 @@ impl Call {
             draft.caller = name;
             draft.callee = if call.number.is_empty() { dialled } else { call.number.clone() };
         }
+        call.note_caller(env);
         call
     }
 
@@ -114,10 +117,13 @@ impl Call {
             state: State::Setup(Box::new(setup)),
             media: Media::new(key),
             draft: Some(draft),
+            story: Story::default(),
             party,
             number,
             permit: None,
             ending: Vec::new(),
+            transfer: None,
+            referred: false,
             ends,
             armed: None,
         }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use node::explain::Fact;
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::Reason;
@@ -52,6 +53,9 @@ impl Call {
                 return env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
             }
         };
+        if request.is(&Method::Refer) {
+            return self.refer(env, side, server, &request);
+        }
         let Some((bridge, mut cx)) = self.bridge_at(env, place) else { return };
         let step = bridge.request(&mut cx, side, server, request);
         self.step(env, step);
@@ -98,7 +102,9 @@ impl Call {
         if status.is_final() && self.bye_ended(client) {
             return;
         }
-        if self.setup_response(env, client, response, flow) {
+        if self.setup_response(env, client, response, flow)
+            || self.transfer_response(env, client, response, flow)
+        {
             return;
         }
         let (bridges, mut cx) = self.bridges(env);
@@ -115,7 +121,10 @@ impl Call {
 
     /// Takes the failure of a client transaction: no response came.
     pub(crate) fn client_failed(&mut self, env: &mut Env, client: ClientId, failure: Failure) {
-        if self.bye_ended(client) || self.setup_failed(env, client, failure) {
+        if self.bye_ended(client)
+            || self.setup_failed(env, client, failure)
+            || self.transfer_failed(env, client)
+        {
             return;
         }
         let (bridges, mut cx) = self.bridges(env);
@@ -130,9 +139,13 @@ impl Call {
     pub(crate) fn alarm(&mut self, env: &mut Env, alarm: Alarm) {
         match alarm {
             Alarm::Connect => self.no_reply(env),
-            Alarm::Ring => self.rings_too_long(env),
+            Alarm::Ring => {
+                self.rings_too_long(env);
+                self.transfer_too_long(env);
+            }
             Alarm::Limit => {
                 if matches!(self.state, State::Up(_)) {
+                    self.note(None, Fact::CallLimit(env.settings.call_limit.as_secs()));
                     self.end(env, Cause::ours("longest duration reached", Reason::q850(102, "Call limit")));
                 }
             }
@@ -175,7 +188,8 @@ impl Call {
                 if matches!(self.state, State::Up(_)) {
                     warn!(call = %self.id, ?side, "media is silent");
                     // Q.850 cause 102: recovery on timer expiry.
-                    self.end(env, Cause::ours("media time-out", Reason::q850(102, "Media time-out")));
+                    let cause = Cause::ours("media time-out", Reason::q850(102, "Media time-out"));
+                    self.end(env, cause.on(side, Fact::MediaSilent));
                 }
             }
             Answer::Saved(saved) => {
@@ -186,7 +200,8 @@ impl Call {
                     self.state = State::Closing(Closing::Legs);
                 }
             }
-            Answer::Updated | Answer::WatchEnded => {}
+            // Names are not asked for by calls.
+            Answer::Updated | Answer::WatchEnded | Answer::Located(_) => {}
         }
         self.proceed(env);
     }
@@ -231,16 +246,19 @@ impl Call {
     }
 
     /// Ends the call when a pair says so, and hangs up on those whose place others took.
-    fn step(&mut self, env: &mut Env, step: Step) {
+    pub(super) fn step(&mut self, env: &mut Env, step: Step) {
         if let State::Up(bridge) = &mut self.state {
             for mut leg in std::mem::take(&mut bridge.left) {
                 leg.hang_up(env, &[]);
                 self.ending.push(leg);
             }
         }
-        let ControlFlow::Break(cause) = step else { return };
+        let ControlFlow::Break(mut cause) = step else { return };
         match self.state {
             State::Setup(_) => {
+                if let Some((side, fact)) = cause.fact.take() {
+                    self.note(side, fact);
+                }
                 let status = failure::status_in(&cause.reasons).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
                 self.refuse_with(env, status, EndedBy::Platform, &cause.words, cause.reasons);
             }
@@ -255,11 +273,13 @@ impl Call {
             return env.refuse(server, StatusCode::CALL_DOES_NOT_EXIST, &[]);
         }
         let reasons = failure::reasons(request);
+        let may_leave = matches!(place, Place::Up(side) if self.may_leave(side));
         let Some(leg) = self.leg_at(place) else { return };
         let response = Builder::response_to(request, StatusCode::OK, None, Some(&leg.tag)).finish();
         env.layer.respond(env.now, server, response);
         match place {
             Place::Fork(..) | Place::Caller => self.cancelled(env, reasons),
+            Place::Up(_) if may_leave => leg.over(),
             Place::Up(side) => {
                 leg.over();
                 self.end(env, Cause::hung_up(side, reasons));

@@ -4,19 +4,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use metrics::counter;
+use node::explain::{Fact, Miss};
 use schema::{CallResult, EndedBy, Gateway};
 use sip_core::flow::Flow;
 use sip_core::transaction::{ClientId, Failure, ServerId};
-use sip_core::wire::header::Reason;
+use sip_core::wire::header::{Contact, Reason};
 use sip_core::wire::{Message, StatusCode};
 use tracing::{debug, error, info};
 
 use super::state::{Call, Phase, Setup, State};
+use super::story::said;
 use crate::body::{can_relay, trouble_with};
 use crate::bridge::Context;
 use crate::cause::Cause;
 use crate::env::{Alarm, Env, LocalEnd};
 use crate::failure::{self, Verdict};
+use crate::identity::digits_of;
 use crate::leg::{Agreement, Leg, Offered, Reliability};
 use crate::question::Side;
 use crate::sdp::Sdp;
@@ -34,6 +37,7 @@ impl Call {
         };
         if let Err(error) = setup.caller.take_invite(offered) {
             debug!(call = %self.id, %error, "the INVITE makes no dialog");
+            self.note(Some(Side::Caller), Fact::Malformed(error.to_string()));
             return self.refuse(env, StatusCode::BAD_REQUEST, &error.to_string());
         }
         if let Some(draft) = &self.draft {
@@ -48,16 +52,21 @@ impl Call {
             );
         }
         if !readable {
+            self.note(Some(Side::Caller), Fact::Unreadable);
             return self.refuse(env, StatusCode::NOT_ACCEPTABLE_HERE, "SDP that cannot be read");
         }
         if let Some(status) = setup.offer.as_ref().and_then(trouble_with) {
-            let words = match status {
-                StatusCode::PRECONDITION_FAILURE => "preconditions that we cannot meet",
-                _ => "no media that can be relayed",
+            let (words, fact) = match status {
+                StatusCode::PRECONDITION_FAILURE => {
+                    ("preconditions that we cannot meet", Fact::Preconditions)
+                }
+                _ => ("no media that can be relayed", Fact::NoRelayableMedia),
             };
+            self.note(Some(Side::Caller), fact);
             return self.refuse(env, status, words);
         }
         if setup.candidates.is_empty() {
+            self.note_no_route(env);
             return self.refuse(env, StatusCode::NOT_FOUND, "no route");
         }
         env.alarm_in(self.key, Alarm::Ring, env.settings.ring_limit);
@@ -77,6 +86,7 @@ impl Call {
     pub(super) fn no_ports(&mut self, env: &mut Env, reason: &str) {
         error!(call = %self.id, reason, "no media ports: the call is refused");
         counter!("centrex6_translator_media_refused_total").increment(1);
+        self.note(None, Fact::NoPorts(reason.to_owned()));
         self.refuse(env, StatusCode::SERVICE_UNAVAILABLE, "no media ports");
     }
 
@@ -87,12 +97,14 @@ impl Call {
         let gateway = attempt.candidate.gateway;
         env.gateway_failed(gateway);
         env.abandon(attempt.client, &[]);
+        self.note_miss(None, Miss::Silent(env.settings.connect_limit.as_secs()));
         self.fail_over(env, gateway, "no reply");
     }
 
     /// Nobody answers.
     pub(super) fn rings_too_long(&mut self, env: &mut Env) {
         if matches!(self.state, State::Setup(_)) {
+            self.note(Some(Side::Callee), Fact::RangTooLong(env.settings.ring_limit.as_secs()));
             // Q.850 cause 19: no answer from user.
             self.refuse_with(
                 env,
@@ -110,7 +122,10 @@ impl Call {
         let (server, request) = (setup.server, setup.request.clone());
         self.reject(env, server, &request, StatusCode::REQUEST_TERMINATED, &[]);
         let words = "cancelled by the caller".to_owned();
-        self.end(env, Cause { result: CallResult::Cancelled, by: EndedBy::Caller, words, reasons });
+        self.end(
+            env,
+            Cause { result: CallResult::Cancelled, by: EndedBy::Caller, words, reasons, fact: None },
+        );
     }
 
     /// Whether a server transaction is the one of the caller's unanswered INVITE.
@@ -120,11 +135,14 @@ impl Call {
 
     /// The INVITE to the current candidate failed without a response; false when it is another request.
     pub(super) fn setup_failed(&mut self, env: &mut Env, client: ClientId, failure: Failure) -> bool {
-        let State::Setup(setup) = &mut self.state else { return false };
+        let State::Setup(setup) = &self.state else { return false };
         let Some(attempt) = setup.attempt().filter(|attempt| attempt.client == client) else { return false };
         let (gateway, ringing) = (attempt.candidate.gateway, attempt.ringing);
+        self.note_failure(env, failure);
+        let State::Setup(setup) = &mut self.state else { return false };
         setup.phase = Phase::Choosing;
         if ringing {
+            self.note(Some(Side::Callee), Fact::FellSilent);
             self.refuse(env, StatusCode::REQUEST_TIMEOUT, "the gateway fell silent");
             return true;
         }
@@ -155,6 +173,7 @@ impl Call {
         let gateway = attempt.candidate.gateway;
         if status.is_provisional() {
             attempt.ringing = true;
+            self.note_ringing();
             env.gateway_answered(gateway);
             self.progress(env, response, status, flow);
         } else if status.is_success() {
@@ -195,6 +214,7 @@ impl Call {
         let State::Setup(setup) = &mut self.state else { return };
         let Some(at) = setup.fork_of(env, response, flow) else {
             debug!(call = %self.id, "the answer makes no dialog");
+            self.note(Some(Side::Callee), Fact::BadAnswer("its answer makes no dialog"));
             return self.refuse(env, StatusCode::BAD_GATEWAY, "the answer makes no dialog");
         };
         let mut fork = setup.forks.swap_remove(at);
@@ -205,6 +225,7 @@ impl Call {
             fork.callee.hang_up(env, &[Reason::sip(status.code(), words)]);
             let legs = fork.close(&mut Context { env, media: &mut self.media, id: &self.id });
             self.ending.extend(legs.into_iter().filter(|leg| leg.side == Side::Callee));
+            self.note(Some(Side::Callee), Fact::BadAnswer(words));
             return self.refuse(env, status, words);
         }
         // Other early dialogs end with the INVITE; should they answer too, they are hung up.
@@ -235,6 +256,14 @@ impl Call {
             return self.invite(env, attempt.candidate, attempt.leg, attempt.sent + 1);
         }
         let gateway = attempt.candidate.gateway;
+        if status.class() == 3 && setup.redirect(&attempt.candidate, response) {
+            env.gateway_answered(gateway);
+            info!(call = %self.id, %gateway, %status, "redirected");
+            for fork in std::mem::take(&mut setup.forks) {
+                fork.drop_early(&mut Context { env, media: &mut self.media, id: &self.id });
+            }
+            return self.next_candidate(env);
+        }
         let reasons = failure::reasons(response);
         match failure::judge(status, failure::q850(&reasons), attempt.ringing) {
             Verdict::TryNext(last) => {
@@ -242,10 +271,12 @@ impl Call {
                 if status == StatusCode::REQUEST_TIMEOUT {
                     env.gateway_failed(gateway);
                 }
+                self.note_miss(None, Miss::Said(said(response, status, &reasons)));
                 self.fail_over(env, gateway, status.reason());
             }
             Verdict::Final(last) => {
                 env.gateway_answered(gateway);
+                self.note(Some(Side::Callee), Fact::Said(said(response, status, &reasons)));
                 let words = format!("{status} {}", response.reason());
                 self.refuse_with(env, last, EndedBy::Callee, &words, reasons);
             }
@@ -269,6 +300,8 @@ impl Call {
             let State::Setup(setup) = &mut self.state else { return };
             let Some(candidate) = setup.candidates.pop_front() else {
                 let last = setup.last;
+                let tried = self.tried();
+                self.note(None, tried);
                 return self.refuse(env, last, "no gateway takes the call");
             };
             if let Some((trunk, _)) = &candidate.trunk {
@@ -277,6 +310,7 @@ impl Call {
                 self.permit = env.trunks.admit(trunk, urgent);
                 if self.permit.is_none() {
                     debug!(call = %self.id, trunk = %trunk.name, "trunk is full");
+                    self.note_full(env, &candidate);
                     continue;
                 }
                 self.media.set_trunk(Side::Callee, trunk);
@@ -287,6 +321,7 @@ impl Call {
             if setup.offer.as_ref().is_some_and(|offer| !can_relay(&self.media.allowed(offer))) {
                 debug!(call = %self.id, gateway = %candidate.gateway, "nothing that is offered may pass to or from the trunk");
                 setup.last = StatusCode::NOT_ACCEPTABLE_HERE;
+                self.note_codecs(env, &candidate);
                 continue;
             }
             let (caller, callee) = (setup.caller.face.media, candidate.face.media);
@@ -305,6 +340,29 @@ impl Call {
 }
 
 impl Setup {
+    /// Puts what a redirection names before the other candidates, the best first; false when it names nothing to try.
+    ///
+    /// Only where the trunk's operator lets it, and only numbers, which are called over the same gateway: where a Contact's host is does
+    /// not matter, so that nobody can send us anywhere (RFC 3261 §8.1.3.4 leaves the choice to us).
+    fn redirect(&mut self, from: &Candidate, response: &Message) -> bool {
+        if !from.trunk.as_ref().is_some_and(|(trunk, _)| trunk.may_redirect) {
+            return false;
+        }
+        let mut contacts: Vec<Contact> = response.all::<Contact>().take(MAX_FOLLOWED).flatten().collect();
+        contacts.sort_by_key(|contact| std::cmp::Reverse(contact.q()));
+        let mut found = VecDeque::new();
+        for number in contacts.iter().filter_map(|contact| digits_of(&contact.address()?.uri)) {
+            if self.followed.len() < MAX_FOLLOWED && !self.followed.contains(&number) {
+                self.followed.push(number.clone());
+                found.push_back(Candidate { number: Some(number), ..from.clone() });
+            }
+        }
+        let any = !found.is_empty();
+        found.append(&mut self.candidates);
+        self.candidates = found;
+        any
+    }
+
     /// Nobody is called yet.
     pub(super) fn new(
         server: ServerId,
@@ -322,6 +380,7 @@ impl Setup {
             forks: Vec::new(),
             candidates,
             phase: Phase::Choosing,
+            followed: Vec::new(),
             // What the caller gets when every gateway is down or full.
             last: StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -334,5 +393,7 @@ fn note_end(ends: &mut Vec<LocalEnd>, end: LocalEnd) {
     }
 }
 
+/// Numbers that one call is redirected to.
+const MAX_FOLLOWED: usize = 5;
 /// INVITEs of one attempt: some refusals say how to ask again.
 const MAX_INVITES: u32 = 3;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use sip_core::transaction::{ClientId, ServerId};
 use sip_core::wire::{Message, StatusCode};
 
+use super::transfer::Transfer;
 use crate::bridge::{Bridge, Context};
 use crate::env::{CallKey, Env, LocalEnd};
 use crate::identity::Party;
@@ -15,6 +16,8 @@ use crate::media::Media;
 use crate::record::Draft;
 use crate::sdp::Sdp;
 use crate::trunks::{Candidate, Permit};
+
+use super::story::Story;
 
 /// One call.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Call {
     pub(super) media: Media,
     /// `None` once it is with the world.
     pub(super) draft: Option<Draft>,
+    /// For the record's explanation.
+    pub(super) story: Story,
     pub(super) party: Party,
     /// Who is called, in E.164 form where it has one.
     pub(super) number: String,
@@ -33,6 +38,10 @@ pub(crate) struct Call {
     pub(super) permit: Option<Permit>,
     /// Legs that are being hung up.
     pub(super) ending: Vec<Leg>,
+    /// A leg that shall take another's place.
+    pub(super) transfer: Option<Transfer>,
+    /// Whether there ever was a transfer.
+    pub(super) referred: bool,
     /// Our ends of every dialog that the call ever had.
     pub(crate) ends: Vec<LocalEnd>,
     /// What the legs' timer is set to.
@@ -66,6 +75,8 @@ pub(super) struct Setup {
     pub(super) forks: Vec<Bridge>,
     pub(super) candidates: VecDeque<Candidate>,
     pub(super) phase: Phase,
+    /// Numbers that redirections named and that were called.
+    pub(super) followed: Vec<String>,
     /// What the caller gets when no candidate is left.
     pub(super) last: StatusCode,
 }

@@ -472,8 +472,8 @@ pub(crate) fn with_sdp(builder: Builder, sdp: Option<Bytes>) -> Builder {
 /// The methods that we take of a peer (RFC 3261 §20.5).
 pub(crate) fn allow(peering: Peering) -> &'static str {
     match peering {
-        Peering::Inside => "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE",
-        Peering::Trunk => "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE",
+        Peering::Inside => "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER",
+        Peering::Trunk => "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER",
     }
 }
 

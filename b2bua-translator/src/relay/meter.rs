@@ -77,7 +77,7 @@ impl Meter {
         &mut self,
         datagram: &[u8],
         now: Instant,
-        payload_of: impl Fn(u8) -> Option<Payload>,
+        payload_of: impl FnOnce(u8) -> Option<Payload>,
     ) -> bool {
         let Some(mut fixed) = datagram.first_chunk::<{ RtpReader::MIN_HEADER_LEN }>().copied() else {
             self.other();

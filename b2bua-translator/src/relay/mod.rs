@@ -34,6 +34,8 @@ mod worker;
 
 #[cfg(test)]
 mod loopback;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -55,6 +55,12 @@ pub struct DirectionStatistics {
     pub payload_type: Option<u8>,
     /// Mean opinion score by the E-model, as received here, 1.0–4.5; `None` when no speech came.
     pub mos: Option<f64>,
+    /// Whether this side said at some time that it sends, and the other that it wants to hear.
+    pub sends: bool,
+    /// Where the first datagram came from that the policy does not allow.
+    pub stranger: Option<SocketAddr>,
+    /// The payload type sent last, when the receiver's description does not name it.
+    pub unknown_payload: Option<u8>,
     /// Datagrams from this side that were not relayed.
     pub dropped: Dropped,
 }

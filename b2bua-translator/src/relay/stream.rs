@@ -50,6 +50,9 @@ struct Leg {
     meter: Meter,
     forwarded: u64,
     dropped: Dropped,
+    has_sent: bool,
+    stranger: Option<SocketAddr>,
+    unknown_payload: Option<u8>,
 }
 
 /// What a session keeps for all its streams.
@@ -149,7 +152,12 @@ impl Stream {
             Side::A => (&mut self.a, &mut self.b),
             Side::B => (&mut self.b, &mut self.a),
         };
-        from.gate.check(channel, source)?;
+        if let Err(reason) = from.gate.check(channel, source) {
+            if reason == DropReason::Stranger {
+                from.stranger.get_or_insert(source);
+            }
+            return Err(reason);
+        }
         if datagram.is_empty() {
             return Err(DropReason::Empty);
         }
@@ -163,7 +171,14 @@ impl Stream {
             }
             (true, Channel::Rtp, Content::Rtp) => {
                 // Numbers mean what the receiver's SDP says, which the sender's repeats as a rule.
-                let payload_of = |number| find(&to.payloads, number).or(find(&from.payloads, number));
+                let unknown = &mut from.unknown_payload;
+                let (theirs, own) = (&to.payloads, &from.payloads);
+                let payload_of = |number| {
+                    let known = find(theirs, number);
+                    let is_odd = known.is_none() && !theirs.is_empty() && number != COMFORT_NOISE;
+                    *unknown = is_odd.then_some(number);
+                    known.or(find(own, number))
+                };
                 let is_whole = from.meter.rtp(datagram, now, payload_of);
                 Some(if is_whole { Content::Rtp } else { Content::Other })
             }
@@ -212,6 +227,9 @@ impl Leg {
             meter: Meter::default(),
             forwarded: 0,
             dropped: Dropped::default(),
+            has_sent: false,
+            stranger: None,
+            unknown_payload: None,
         }
     }
 
@@ -231,6 +249,7 @@ impl Leg {
         self.rtcp_to = self.gate.destination(Channel::Rtcp).map(SockAddr::from);
         self.rtcp_mux = rtcp_mux;
         self.sends = sends;
+        self.has_sent |= sends;
         self.payloads = payloads;
     }
 
@@ -274,6 +293,9 @@ impl Leg {
             source: self.gate.learned(),
             forwarded: self.forwarded,
             dropped: self.dropped,
+            sends: self.has_sent,
+            stranger: self.stranger,
+            unknown_payload: self.unknown_payload,
             ..self.meter.statistics()
         }
     }
@@ -285,5 +307,7 @@ fn find(payloads: &[Payload], number: u8) -> Option<Payload> {
 
 /// The longest datagram relayed is one byte less: a jumbo frame's worth.
 const BUFFER: usize = 9_217;
+/// Sent without being agreed on, often enough (RFC 3389).
+const COMFORT_NOISE: u8 = 13;
 /// Payload types that RTP can tell apart.
 const MAX_PAYLOADS: usize = 128;

@@ -1,9 +1,9 @@
-//! Codecs that a policy takes out of a body.
+//! What is taken out of a body: codecs by policy, directions for a new party.
 
 use super::Sdp;
 use super::codec::MAX_TYPES;
 use super::line::{Line, fields};
-use super::media::Media;
+use super::media::{Direction, Media};
 use super::rewrite::Splices;
 
 /// Takes every codec out that a list does not name: from the formats of `m=`, with its `a=rtpmap`, `a=fmtp` and `a=rtcp-fb`. Names are
@@ -26,6 +26,15 @@ pub fn keep_codecs(sdp: &Sdp, allowed: &[String]) -> Sdp {
         }
     }
     // Less of what could be read can be read.
+    Sdp::parse(splices.apply()).unwrap_or_else(|_| sdp.clone())
+}
+
+/// Takes the direction out of every section: what one party was told of hold is not for another to hear.
+pub fn without_direction(sdp: &Sdp) -> Sdp {
+    let mut splices = Splices::new(sdp);
+    for line in sdp.lines.iter().filter(|line| Direction::of_line(line, &sdp.bytes).is_some()) {
+        splices.replace(line.whole_span(), Vec::new());
+    }
     Sdp::parse(splices.apply()).unwrap_or_else(|_| sdp.clone())
 }
 

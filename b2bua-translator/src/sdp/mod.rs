@@ -9,7 +9,7 @@
 //! | `address` | `c=` and `o=` values, the unspecified address of old-style hold |
 //! | `media` | a media section: port, formats, direction, where its packets go |
 //! | `codec` | payload names by RFC 3551's table and `a=rtpmap`; whether two bodies share a codec |
-//! | `filter` | codecs that a policy takes out |
+//! | `filter` | what is taken out: codecs by policy, directions for a new party |
 //! | `precondition` | what must be reserved before a call may ring (RFC 3312) |
 //! | `rewrite` | the splices between two legs |
 //! | `origin` | our own `o=` line and its version |
@@ -32,7 +32,7 @@ use bytes::Bytes;
 
 pub use self::address::{Connection, Origin};
 pub use self::codec::{Codec, shares_codec};
-pub use self::filter::keep_codecs;
+pub use self::filter::{keep_codecs, without_direction};
 pub use self::media::{Direction, Media, MediaKind};
 pub use self::origin::{OriginCounter, OwnOrigin};
 pub use self::rewrite::{MediaRewrite, Rewrite, rewrite};

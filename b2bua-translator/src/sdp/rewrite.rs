@@ -124,7 +124,7 @@ pub(super) struct Splices<'a> {
 impl<'a> Splices<'a> {
     pub(super) fn new(sdp: &'a Sdp) -> Self {
         let written = sdp.lines.first().and_then(|line| sdp.bytes.get(line.end..line.next));
-        let line_end = written.filter(|end| !end.is_empty()).unwrap_or(b"\r\n");
+        let line_end = written.filter(|end| end.ends_with(b"\n")).unwrap_or(b"\r\n");
         Splices { sdp, line_end, edits: Vec::new() }
     }
 
@@ -222,12 +222,10 @@ impl<'a> Splices<'a> {
     }
 
     fn insert_after(&mut self, line: &Line, text: &[u8]) {
-        let edit = if line.next > line.end {
-            (line.next..line.next, [text, self.line_end].concat())
-        } else {
-            (line.end..line.end, [self.line_end, text].concat())
-        };
-        self.edits.push(edit);
+        // A body may stop without a line end, or in the middle of one.
+        let ends = self.sdp.bytes.get(line.end..line.next).is_some_and(|end| end.ends_with(b"\n"));
+        let text = if ends { [text, self.line_end].concat() } else { [self.line_end, text].concat() };
+        self.edits.push((line.next..line.next, text));
     }
 
     pub(super) fn replace(&mut self, span: Range<usize>, text: Vec<u8>) {
@@ -397,6 +395,13 @@ mod tests {
         let out = Sdp::parse(rewrite(&fax, &plan)).unwrap();
         assert!(out.is_rejected(0) && !out.is_rejected(1) && out.is_rejected(2));
         assert_eq!(out.media_address(1).unwrap().1, 30_000);
+    }
+
+    #[test]
+    fn a_body_that_stops_in_the_middle_of_a_line_end() {
+        let plan = Rewrite { media: vec![relay("2001:db8::9", 30_000)], ..Rewrite::default() };
+        let out = text(rewrite(&parse("v=0\r\nm=audio 4000 RTP/AVP 0\r"), &plan));
+        assert_eq!(out, "v=0\r\nm=audio 30000 RTP/AVP 0\r\r\nc=IN IP6 2001:db8::9");
     }
 
     #[test]

@@ -352,7 +352,14 @@ impl Peers {
         let method = tape.pick(&METHODS).clone();
         // What an INFO brings is passed as it is.
         let body = description(tape, peer.address.ip()).filter(|_| method != Method::Info);
-        let request = harness.compose_with(peer, method, body, &[]);
+        let to = *tape.pick(&[
+            "<sip:102@s042.example.net>",
+            "<sip:0901234567@192.0.2.1>",
+            "<sip:x@y?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
+        ]);
+        let refer_to = [(Name::ReferTo, to)];
+        let more = if method == Method::Refer { &refer_to[..] } else { &[] };
+        let request = harness.compose_with(peer, method, body, more);
         let peer = twin(peer);
         let request = knowing(tape, &request);
         self.send(harness, &peer, request);

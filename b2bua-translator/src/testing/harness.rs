@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use node::dns::{DnsError, Located};
 use schema::secret::{Ha1Set, Password, Sealed};
 use schema::{
     CallRecord, Change, Directory, Line, LineId, Number, Route, RouteId, Site, SiteId, Trunk, TrunkId,
@@ -60,6 +61,8 @@ pub(crate) struct FakeWorld {
     pub(crate) records: Vec<CallRecord>,
     /// The last update of each session and side.
     pub(crate) updates: Vec<(MediaId, Side, Vec<SideUpdate>)>,
+    /// What names lead to; others are unknown.
+    pub(crate) names: BTreeMap<String, Result<Located, DnsError>>,
     watches: BTreeMap<MediaId, Token>,
     next: u64,
 }
@@ -141,7 +144,7 @@ impl Harness {
     }
 
     pub(crate) fn with(settings: Settings, seed: u8) -> Harness {
-        let shared = Shared::new(Arc::new(directory()));
+        let shared = Shared::new(Arc::new(directory()), node::explain::Troubles::default());
         let now = Instant::now();
         let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
         let ids = IdSource::new(WorkerId(0), [seed; 32]);
@@ -511,6 +514,10 @@ impl FakeWorld {
                 assert!(self.records.iter().all(|other| other.id != record.id), "one record a call");
                 self.records.push(*record);
                 Answer::Saved(Ok(()))
+            }
+            Question::Locate(wanted) => {
+                let known = self.names.get(&wanted.host).cloned();
+                Answer::Located(known.unwrap_or(Err(DnsError::Unknown(wanted.host))))
             }
         };
         vec![(token, answer)]

@@ -4,5 +4,7 @@
 
 mod call_ops;
 pub(crate) mod harness;
+mod parsers;
 
 pub use self::call_ops::call_ops;
+pub use self::parsers::{body, rtp, sdp};

@@ -339,7 +339,7 @@ fn info_and_message_pass() {
     harness.take_status(GATEWAY_1, 408);
     harness.ask(&mut gateway, Method::Options, None);
     assert!(harness.take_status(GATEWAY_1, 200).has(Name::Allow));
-    harness.ask(&mut gateway, Method::Refer, None);
+    harness.ask(&mut gateway, Method::Subscribe, None);
     harness.take_status(GATEWAY_1, 405);
     harness.hang_up_and_settle(&mut proxy, &mut gateway);
 }

@@ -58,7 +58,17 @@ impl Legs {
 
     /// The phone calls; gives its INVITE, and the one that the gateway got.
     pub(crate) fn dial(&mut self, extra: &[(&str, &str)], body: Option<&str>) -> (Message, Message) {
-        let uri = format!("sip:0312345678@{}", self.line.domain);
+        self.dial_to("0312345678", extra, body)
+    }
+
+    /// The phone calls this number.
+    pub(crate) fn dial_to(
+        &mut self,
+        number: &str,
+        extra: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> (Message, Message) {
+        let uri = format!("sip:{number}@{}", self.line.domain);
         let from = format!("{}@{}", self.line.extension, self.line.domain);
         let mut invite = self.phone.raw.request("INVITE", &uri, &from);
         extra.iter().for_each(|(name, value)| invite.push(name, *value));
@@ -142,6 +152,10 @@ impl End {
             let message = self.raw.receive();
             match message.status() {
                 Some((100, _)) => {}
+                // The translator asks from time to time whether its gateways live.
+                None if message.method() == Some("OPTIONS") => {
+                    self.raw.respond(&message, 200, "options", &[])
+                }
                 found => {
                     assert_eq!(found.map(|(status, _)| status), Some(status), "{message:#?}");
                     return message;
@@ -174,7 +188,10 @@ impl End {
     pub(crate) fn expect_request(&mut self, method: &str) -> Message {
         loop {
             let message = self.raw.receive();
-            if message.status().is_none_or(|(status, _)| status != 100) {
+            if message.method() == Some("OPTIONS") && method != "OPTIONS" {
+                // The translator asks from time to time whether its gateways live.
+                self.raw.respond(&message, 200, "options", &[]);
+            } else if message.status().is_none_or(|(status, _)| status != 100) {
                 assert_eq!(message.method(), Some(method), "{message:#?}");
                 return message;
             }

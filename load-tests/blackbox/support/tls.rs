@@ -72,7 +72,7 @@ impl Certificates {
     }
 
     /// The same as a stream of bytes.
-    pub(super) fn stream(
+    pub(crate) fn stream(
         &self,
         server: SocketAddr,
         identity: &Identity,

@@ -5,6 +5,7 @@
 
 mod admission;
 mod dial_plan;
+mod dns;
 mod error;
 mod log;
 mod node;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 pub use self::admission::Admission;
 pub use self::dial_plan::DialPlan;
+pub use self::dns::Dns;
 pub use self::error::{ConfigError, ConfigErrors, Place};
 pub use self::log::{Log, LogFormat};
 pub use self::node::{Node, Role};
@@ -60,6 +62,8 @@ pub struct Config {
     pub tunnel_broker: TunnelBroker,
     /// `[tunnel_server]`: the role of that name.
     pub tunnel_server: TunnelServer,
+    /// `[dns]`: who is asked for names.
+    pub dns: Dns,
     /// `[trace]`: which SIP messages are remembered, and where copies go.
     pub trace: Trace,
     /// `[log]`: what is logged, and how.
@@ -121,6 +125,7 @@ fn read(
         translator: Translator::read(&mut document.section("translator")),
         tunnel_broker: TunnelBroker::read(&mut document.section("tunnel_broker"), &node),
         tunnel_server: TunnelServer::read(&mut document.section("tunnel_server"), &node),
+        dns: Dns::read(&mut document.section("dns")),
         trace: Trace::read(&mut document.section("trace")),
         log: Log::read(&mut document.section("log")),
         node,

@@ -256,7 +256,7 @@ impl Raw<'_> {
 
     fn texts(self) -> Result<Vec<String>, String> {
         match self {
-            Raw::Text(text) if text.trim_start().starts_with('[') => Raw::Toml(toml_value(&text)?).texts(),
+            Raw::Text(text) if is_toml_list(&text) => Raw::Toml(toml_value(&text)?).texts(),
             Raw::Text(text) => Ok(text
                 .split(',')
                 .map(str::trim)
@@ -288,6 +288,12 @@ impl Raw<'_> {
             Raw::Toml(other) => Err(expected("an integer", &other)),
         }
     }
+}
+
+/// Whether it is a list as TOML writes it, and no IPv6 address.
+fn is_toml_list(text: &str) -> bool {
+    let inside = text.trim_start().strip_prefix('[').map(str::trim_start);
+    inside.is_some_and(|inside| inside.starts_with(['"', '\'', ']']))
 }
 
 fn toml_value(text: &str) -> Result<DeValue<'_>, String> {

@@ -127,6 +127,8 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.node.workers, 3);
     assert!(config.log.mask_numbers);
     assert_eq!(config.registrar_proxy.listen.len(), 2);
+    let servers = with_environment("CENTREX6__DNS__SERVERS", "[::1]:53,192.0.2.53:53").dns.servers;
+    assert_eq!(servers, ["[::1]:53".parse().unwrap(), "192.0.2.53:53".parse().unwrap()]);
     let list = with_environment("CENTREX6__NODE__ROLES", "[\"translator\"]");
     assert_eq!(list.node.roles, [Role::Translator]);
 }

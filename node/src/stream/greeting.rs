@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::CommonState;
 use rustls::pki_types::CertificateDer;
-use sip_core::flow::Transport;
+use sip_core::flow::{Flow, Transport};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{client, server};
@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::session::{self, Connection};
 use super::{Shared, StreamEvent, connection, websocket};
+use crate::explain::Trouble;
 use crate::handover::Handed;
 use crate::tls::{self, RoleTls, TlsError};
 
@@ -32,6 +33,19 @@ enum Failure {
     Name(String),
     #[error("the certificate is not valid for {0}")]
     OtherName(String),
+}
+
+impl Failure {
+    /// What it means for a call.
+    fn trouble(&self) -> Trouble {
+        match self {
+            Failure::NoCertificate => Trouble::NoCertificate,
+            Failure::Late => Trouble::HandshakeLate,
+            Failure::Handshake(error) => Trouble::of(error),
+            Failure::OtherName(_) => Trouble::CertificateName,
+            other => Trouble::Handshake(other.to_string()),
+        }
+    }
 }
 
 /// Serves a connection that somebody opened to us.
@@ -72,6 +86,8 @@ pub(super) async fn opened(stream: TcpStream, connection: Connection) {
                 // Nobody but us chose this peer: its operator or ours has something to set right.
                 let remote = connection.shared.mask.addr(connection.flow.remote);
                 tracing::warn!(%remote, reason = %failure, "no TLS connection");
+                let Flow { transport, remote, .. } = connection.flow;
+                connection.shared.troubles.note(transport, remote, failure.trouble());
                 give_up(failure, connection).await;
             }
         },

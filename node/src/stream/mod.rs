@@ -33,6 +33,7 @@ pub(crate) use self::remotes::Remotes;
 use self::queue::{Outgoing, Receiver, Refused, Sender, queue};
 use self::session::Connection;
 use crate::config::StreamLimits;
+use crate::explain::{Trouble, Troubles};
 use crate::handover::{Origin, Peers};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<RoleTls>,
     pub(crate) framing: Limits,
     pub(crate) mask: Mask,
+    pub(crate) troubles: Troubles,
     /// For one read at a time.
     read_buffer: RefCell<Box<[u8]>>,
     events: mpsc::Sender<StreamEvent>,
@@ -94,11 +96,21 @@ impl Streams {
         remotes: Remotes,
     ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-        let SharedParts { worker, peers, metrics, limits, tls, max_message_bytes, mask } = shared;
+        let SharedParts { worker, peers, metrics, limits, tls, max_message_bytes, mask, troubles } = shared;
         let read_buffer = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
         let framing = Limits { max_bytes: max_message_bytes, ..Limits::default() };
-        let shared =
-            Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, read_buffer, events });
+        let shared = Rc::new(Shared {
+            worker,
+            peers,
+            metrics,
+            limits,
+            tls,
+            framing,
+            mask,
+            troubles,
+            read_buffer,
+            events,
+        });
         let (mut local, mut accepting) = (vec![], JoinSet::new());
         for (transport, listener) in listeners {
             local.push(Listener { transport, addr: listener.local_addr()? });
@@ -228,6 +240,7 @@ impl Streams {
                 }
                 Err(error) => {
                     tracing::debug!(remote = %shared.mask.addr(flow.remote), %error, "cannot connect");
+                    shared.troubles.note(flow.transport, flow.remote, Trouble::of(&error));
                     session::give_up(queue, id, &shared).await;
                 }
             }
@@ -254,6 +267,7 @@ pub(crate) struct SharedParts {
     pub(crate) tls: Option<RoleTls>,
     pub(crate) max_message_bytes: usize,
     pub(crate) mask: Mask,
+    pub(crate) troubles: Troubles,
 }
 
 /// The worker that owns a connection: its number stands in the identifier's top byte.

@@ -16,6 +16,7 @@ use sip_core::owner;
 
 use self::hep::Exporter;
 use self::ring::Ring;
+use crate::explain::Troubles;
 
 /// The messages of all workers. Clones are the same trace.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,7 @@ pub struct Trace {
     rings: Arc<Mutex<Vec<Arc<Mutex<Ring>>>>>,
     bytes_per_worker: usize,
     exporter: Option<Exporter>,
+    troubles: Troubles,
 }
 
 /// One message that passed.
@@ -63,7 +65,7 @@ struct Active {
 impl Trace {
     /// Keeps so many bytes of messages a worker; 0 keeps none.
     pub fn new(bytes_per_worker: usize, exporter: Option<Exporter>) -> Trace {
-        Trace { rings: Arc::default(), bytes_per_worker, exporter }
+        Trace { rings: Arc::default(), bytes_per_worker, exporter, troubles: Troubles::default() }
     }
 
     /// What is remembered of these dialogs (by Call-ID), in the order in which it passed.
@@ -79,6 +81,11 @@ impl Trace {
         }
         found.sort_by_key(|traced| traced.at);
         found
+    }
+
+    /// Why peers could not be reached.
+    pub fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     pub(crate) fn recorder(&self, role: &str, _worker: WorkerId) -> Recorder {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
 use super::{WorkerContext, WorkersConfig};
+use crate::explain::{Trouble, Troubles};
 use crate::handover::{Handed, Origin, Peers};
 use crate::metrics::Metrics;
 use crate::shutdown::{Phase, Shutdown};
@@ -68,6 +69,7 @@ pub(super) struct Driver<'p, C: Core, W> {
     failed: VecDeque<TransmitId>,
     metrics: Metrics,
     mask: Mask,
+    troubles: Troubles,
     recorder: Recorder,
 }
 
@@ -94,6 +96,7 @@ where
             tls: config.tls,
             max_message_bytes: config.max_message_bytes,
             mask: config.mask,
+            troubles: config.trace.troubles().clone(),
         };
         let (streams, events) = Streams::new(shared, sockets.streams, slots, remotes.clone())?;
         let (answers, answered) = mpsc::unbounded_channel();
@@ -124,6 +127,7 @@ where
             failed: VecDeque::new(),
             metrics,
             mask: config.mask,
+            troubles: config.trace.troubles().clone(),
             recorder: config.trace.recorder(&config.role, worker),
         })
     }
@@ -401,6 +405,7 @@ where
                 self.metrics.dropped_send_failed.increment(1);
                 let (remote, error) = (self.mask.addr(undelivered.to), &undelivered.error);
                 tracing::debug!(%remote, %error, "a datagram was refused");
+                self.troubles.note(Transport::Udp, undelivered.to, Trouble::of(error));
                 if undelivered.name.id != TransmitId::NONE {
                     self.failed.push_back(undelivered.name.id);
                 }

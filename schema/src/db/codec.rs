@@ -6,9 +6,9 @@ use super::session::{Cell, Cursor};
 use super::table::{self, Table};
 use crate::error::Result;
 use crate::rows::{
-    Account, AccountId, Alarm, AlarmId, Binding, CallRecord, Device, DeviceId, Lease, Line, LineId, Node,
-    Number, Pool, PrefixAllocation, PrefixAllocationId, Region, RegionBlock, RegionBlockId, RegionId, Rights,
-    Route, RouteId, Sighting, Site, SiteId, Trunk, TrunkId, TunnelLink,
+    Account, AccountId, Alarm, AlarmId, Binding, CallRecord, Device, DeviceId, GatewayPlace, Lease, Line,
+    LineId, Node, Number, Pool, PrefixAllocation, PrefixAllocationId, Region, RegionBlock, RegionBlockId,
+    RegionId, Rights, Route, RouteId, Sighting, Site, SiteId, Trunk, TrunkId, TunnelLink,
 };
 use crate::secret::{Ha1Set, Sealed};
 
@@ -98,6 +98,12 @@ impl Stored for Number {
     }
 }
 
+/// All gateways of a trunk, as one list.
+fn places(trunk: &Trunk) -> Vec<GatewayPlace> {
+    let addresses = trunk.gateways.iter().copied().map(GatewayPlace::Address);
+    addresses.chain(trunk.hosts.iter().cloned().map(GatewayPlace::Name)).collect()
+}
+
 impl Stored for Trunk {
     const TABLE: &'static Table = &table::TRUNK;
 
@@ -105,7 +111,7 @@ impl Stored for Trunk {
         vec![
             self.id.0.into(),
             self.name.as_str().into(),
-            list(&self.gateways),
+            list(&places(self)),
             list(&self.sources),
             list(&self.media_networks),
             self.max_calls.into(),
@@ -114,14 +120,18 @@ impl Stored for Trunk {
             self.enabled.into(),
             self.certificate_name.as_deref().into(),
             list(&self.codecs),
+            self.may_redirect.into(),
         ]
     }
 
     fn read(mut cell: Cursor<'_>) -> Result<Self> {
+        let (id, name) = (TrunkId(cell.int()?), cell.text()?);
+        let (gateways, hosts) = GatewayPlace::split(cell.json()?);
         Ok(Trunk {
-            id: TrunkId(cell.int()?),
-            name: cell.text()?,
-            gateways: cell.json()?,
+            id,
+            name,
+            gateways,
+            hosts,
             sources: cell.json()?,
             media_networks: cell.json()?,
             max_calls: cell.optional_number()?,
@@ -130,6 +140,7 @@ impl Stored for Trunk {
             enabled: cell.flag()?,
             certificate_name: cell.optional_text()?,
             codecs: cell.json()?,
+            may_redirect: cell.flag()?,
         })
     }
 }

@@ -122,6 +122,7 @@ pub(crate) static TRUNK: Table = Table {
         ("enabled", Flag),
         ("certificate_name", Text),
         ("codecs", Text),
+        ("may_redirect", Flag),
     ],
     key: 1,
     label: "name",

@@ -39,7 +39,7 @@ pub use route::Route;
 pub use sighting::Sighting;
 pub(crate) use site::MAX_CODE;
 pub use site::Site;
-pub use trunk::{BadGateway, Family, Gateway, GatewayTransport, Trunk};
+pub use trunk::{BadGateway, Family, Gateway, GatewayHost, GatewayPlace, GatewayTransport, Trunk};
 pub use words::UnknownWord;
 
 macro_rules! row_id {

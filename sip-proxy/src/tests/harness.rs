@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use node::config::Admission;
+use node::dns::{DnsError, Located};
 use node::sources::{Neighbourhood, Sources};
 use registrar::Locations;
 use schema::{Binding, CallRecord, Change, Directory, LineId, SaveError, Sighting};
@@ -42,6 +43,8 @@ pub(crate) struct Harness {
     pub(crate) sightings: Vec<Sighting>,
     pub(crate) locations: Arc<Locations>,
     directory: Arc<Directory>,
+    /// What names lead to; others are unknown.
+    pub(crate) names: BTreeMap<String, Result<Located, DnsError>>,
     /// What the store says to every save.
     pub(crate) save: Result<(), SaveError>,
     counter: u32,
@@ -92,6 +95,7 @@ impl Harness {
             sightings: Vec::new(),
             locations,
             directory,
+            names: BTreeMap::new(),
             save: Ok(()),
             counter: 0,
         }
@@ -159,6 +163,11 @@ impl Harness {
                 Output::Ask(token, Question::Save(changes)) => {
                     self.apply(changes);
                     answers.push((token, Answer::Saved(self.save.clone())));
+                }
+                Output::Ask(token, Question::Locate(wanted)) => {
+                    let known = self.names.get(&wanted.host).cloned();
+                    answers
+                        .push((token, Answer::Located(known.unwrap_or(Err(DnsError::Unknown(wanted.host))))));
                 }
             }
         }

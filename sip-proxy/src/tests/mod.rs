@@ -6,6 +6,7 @@ mod forking;
 mod gruu;
 mod harness;
 mod limits;
+mod names;
 mod nonsense;
 mod outside;
 mod overload;

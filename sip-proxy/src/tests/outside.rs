@@ -149,3 +149,28 @@ fn a_call_comes_in_from_a_trunk() {
         harness.expect(TRANSLATOR_1, 404);
     }
 }
+
+/// RFC 3892 §2.1: what a line asked for by REFER a translator carries out with that line's rights; others are not believed.
+#[test]
+fn a_translator_speaks_for_the_line_that_referred() {
+    let mut harness = Harness::new();
+    let refer = |harness: &mut Harness, from: &str, uri: &str, line: &str| {
+        let user = "+81901234567@[2001:db8::5]";
+        let invite = harness.request(&Method::Invite, from, user, uri);
+        let invite = invite.edit().append(Name::ReferredBy, format!("<sip:{line}@s1.example.net>")).finish();
+        harness.deliver(from, &invite);
+    };
+    // 102 may not call outside, 101 may.
+    refer(&mut harness, TRANSLATOR_1, "sip:0312345678@s1.example.net", "102");
+    harness.expect(TRANSLATOR_1, 403);
+    refer(&mut harness, TRANSLATOR_1, "sip:0312345678@s1.example.net", "101");
+    let out = harness.expect_request(TRANSLATOR_2, &Method::Invite);
+    assert!(out.request_uri_text().starts_with("sip:+81312345678@"));
+    harness.expect(TRANSLATOR_1, 100);
+    harness.deliver(TRANSLATOR_2, &answer(&out, 486, TRANSLATOR_2));
+    harness.expect(TRANSLATOR_1, 486);
+    assert!(harness.records.is_empty(), "the translators write them");
+    // A phone has to authenticate, whoever it names.
+    refer(&mut harness, A, "sip:0312345678@s1.example.net", "101");
+    harness.expect(A, 407);
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::ControlServer;
+use crate::testing::executor_in;
 
 async fn control(executor: &Arc<Executor>, address: SocketAddr) -> ControlServer {
     ControlServer::start(address, ControlKey::new([7; 32]), Arc::clone(executor)).await.unwrap()
@@ -102,4 +103,34 @@ async fn a_plane_that_fails_is_no_end_of_the_broker() {
         // The hand-moved clock moves on to the next try.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_site_is_given_the_server_of_its_region_for_as_long_as_that_has_room() {
+    let (east, in_east) = executor_in("east", Ipv4Addr::new(192, 0, 2, 7), 1);
+    let (west, in_west) = executor_in("west", Ipv4Addr::new(192, 0, 2, 8), 10);
+    let servers = [control(&west, anywhere()).await, control(&east, anywhere()).await];
+    let places = servers.iter().map(|server| ServerPlace::At(server.address())).collect();
+    let stage = Stage::new(|settings| settings.servers = places).await;
+    let is_on = |reply: &str, server: &str| reply.contains(&format!(" {server} 2001:"));
+    // Either may be found first, and the stage's own client has just left one of them.
+    let first = loop {
+        let mut client = stage.connect(A).await;
+        if is_on(&client.login(1).await, "192.0.2.7") {
+            break client;
+        }
+    };
+    let mut second = stage.connect(B).await;
+    assert!(is_on(&second.login(2).await, "192.0.2.8"), "the east is full");
+    assert_eq!((in_east.tunnels().len(), in_east.tunnels()[0].0), (1, Ipv4Addr::from(A)));
+    assert!(in_west.tunnels().iter().any(|(client, _)| *client == Ipv4Addr::from(B)));
+    // Whoever comes when there is room again is at home.
+    drop(first);
+    loop {
+        let mut client = stage.connect([198, 51, 100, 3]).await;
+        if is_on(&client.login(3).await, "192.0.2.7") {
+            break;
+        }
+    }
+    assert_eq!(second.say("ping").await, "+OK pong", "nobody else is moved");
 }

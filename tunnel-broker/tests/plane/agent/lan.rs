@@ -1,7 +1,7 @@
 //! What a phone on the LAN sees.
 
 use std::io::Read;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -165,6 +165,84 @@ fn another_router_on_the_lan_is_noticed() {
     let others = wait_for_status(&settings, |seen| !seen.lans[0].others.is_empty()).lans[0].others.clone();
     assert_eq!(others.len(), 1);
     assert_eq!((others[0].address, others[0].routes), (rogue, true));
+}
+
+/// RFC 4861 §4.2: the advertisement has the router's and the prefix's lifetimes and the MTU; RFC 8106 §5.1: and the DNS servers.
+#[test]
+fn the_advertisement_says_all_that_a_phone_needs() {
+    need_root!();
+    let dorm = Dorm::new();
+    let _agent = dorm.start(&dorm.settings());
+    let address = dorm.phone_address(1);
+    wait_for_address(&dorm.phone, "eth0", address);
+    let prefix = [
+        &[3, 4, 64, 0xc0, 0, 0, 0x15, 0x18, 0, 0, 0x0a, 0x8c, 0, 0, 0, 0][..],
+        &address.octets()[..8],
+        &[0; 8],
+    ];
+    let dns = CENTRE.parse::<Ipv6Addr>().unwrap().octets();
+    let expected = [
+        prefix.concat(),
+        vec![5, 1, 0, 0, 0, 0, 0x05, 0x00],
+        [&[25, 3, 0, 0, 0, 0, 7, 8][..], &dns].concat(),
+    ];
+    dorm.phone.run(move || {
+        let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+        socket.set_multicast_hops_v6(255).unwrap();
+        let routers = SocketAddrV6::new("ff02::2".parse().unwrap(), 0, 0, index);
+        let started = Instant::now();
+        // One that is under way may be older than the broker's word about the DNS servers.
+        loop {
+            socket.send_to(&[133, 0, 0, 0, 0, 0, 0, 0], &routers.into()).unwrap();
+            let left = PATIENCE.checked_sub(started.elapsed()).expect("a whole advertisement in time");
+            socket.set_read_timeout(Some(left)).unwrap();
+            let mut bytes = [0; 1500];
+            let len = (&socket).read(&mut bytes).expect("an advertisement in time");
+            let said = &bytes[..len];
+            // The router's lifetime: half an hour.
+            let is_advertisement = said[0] == 134 && said[6..8] == [0x07, 0x08];
+            let has = |option: &Vec<u8>| said.windows(option.len()).any(|bytes| bytes == option);
+            if is_advertisement && expected.iter().all(has) {
+                return;
+            }
+        }
+    });
+}
+
+/// RFC 6324: what no subnet of the site has is unreachable at its IAD, and does not go back into the tunnel.
+#[test]
+fn what_the_site_has_no_subnet_for_ends_at_the_iad() {
+    need_root!();
+    let dorm = Dorm::new();
+    let settings = dorm.settings();
+    let agent = dorm.start(&settings);
+    let phone = dorm.phone_address(1);
+    wait_for_address(&dorm.phone, "eth0", phone);
+    ping(&dorm.phone, &phone.to_string(), CENTRE, b"the tunnel is up");
+    let routes = |site: &Namespace| {
+        site.run(|| {
+            let output = std::process::Command::new("ip").args(["-6", "route", "show"]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    let shown = routes(&dorm.site.namespace);
+    assert!(shown.contains("unreachable 2001:db8:1::/48"), "{shown}");
+    assert!(shown.contains("default dev cx6iad"), "{shown}");
+    let error = dorm.centre.namespace.run(|| {
+        let socket = UdpSocket::bind((CENTRE, 0)).unwrap();
+        // Otherwise the system keeps an error to itself that may be a passing one.
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv6RecvErr, &true).unwrap();
+        socket.connect("[2001:db8:1:99::1]:9").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send(b"to nobody").unwrap();
+        socket.recv(&mut [0]).unwrap_err()
+    });
+    // "No route", not "hop limit exceeded".
+    assert_eq!(error.raw_os_error(), Some(libc::ENETUNREACH), "{error}");
+    agent.stop();
+    let shown = routes(&dorm.site.namespace);
+    assert!(!shown.contains("2001:db8:1::/48") && !shown.contains("default"), "{shown}");
 }
 
 /// How many default routes there are.
