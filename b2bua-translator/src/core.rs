@@ -20,7 +20,9 @@ use tracing::{debug, info};
 use crate::body::{ACCEPTED, Body};
 use crate::call::{Call, Incoming};
 use crate::env::{CallKey, Env, Owner, alarm_of};
+use crate::gate::Gate;
 use crate::hosts::{self, Hosts};
+use crate::identity::digits_of;
 use crate::keep_alive::{self, KeepAlive};
 use crate::leg::{Agreement, Peering, allow};
 use crate::question::{Answer, Question};
@@ -39,12 +41,18 @@ pub struct Shared {
     /// Which gateways are up, and how many calls each trunk carries.
     pub trunks: Arc<TrunkStates>,
     calls: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
 }
 
 impl Shared {
     /// Nothing known of any gateway yet. In `troubles` the workers' connections note why they could not be opened.
     pub fn new(directory: Arc<Directory>, troubles: Troubles) -> Shared {
-        Shared { directory, troubles, trunks: Arc::default(), calls: Arc::default() }
+        Shared { directory, troubles, trunks: Arc::default(), calls: Arc::default(), gate: Arc::default() }
+    }
+
+    /// With limits on new calls and on sources.
+    pub fn guarded(self, gate: Gate) -> Shared {
+        Shared { gate: Arc::new(gate), ..self }
     }
 
     /// Calls in all workers.
@@ -185,6 +193,7 @@ impl TranslatorCore {
             let remote = self.env.settings.mask.addr(flow.remote);
             debug!(%remote, method = ?request.method(), "a request of a stranger is refused");
             counter!("centrex6_translator_strangers_total").increment(1);
+            self.shared.gate.offended(self.env.now, &flow);
             // Its source may be forged.
             self.env.layer.answer_once(server);
             return self.env.refuse(server, StatusCode::FORBIDDEN, &[]);
@@ -244,6 +253,13 @@ impl TranslatorCore {
         let body = Body::of(&request);
         let agreement = Agreement::with(&request, &self.env.settings.session);
         let mut permit = None;
+        let trunk = match &peer {
+            Peer::Proxy => None,
+            Peer::Trunk(trunk) => Some(trunk.id),
+        };
+        let dialled = request.request_uri().ok().as_ref().and_then(digits_of).unwrap_or_default();
+        // Calls for help are taken whatever is full.
+        let urgent = trunk.is_none() && self.env.settings.emergency.contains(&dialled);
         let refusal = if self.draining {
             busy("draining")
         } else if hops.is_some_and(|hops| hops.0 == 0) {
@@ -260,10 +276,12 @@ impl TranslatorCore {
         } else if agreement.is_err() {
             let min = MinSe::new(self.env.settings.session.min);
             Some((StatusCode::SESSION_INTERVAL_TOO_SMALL, vec![(Name::MinSe, min.to_string())]))
-        } else if !self.take_share() {
+        } else if let Err(words) = if urgent { Ok(()) } else { self.shared.gate.take(self.env.now, trunk) } {
+            busy(words)
+        } else if !self.take_share(urgent) {
             busy("too many calls")
         } else if let Peer::Trunk(trunk) = &peer {
-            permit = self.env.trunks.admit(trunk);
+            permit = self.env.trunks.admit(trunk, false);
             match permit {
                 Some(_) => None,
                 None => {
@@ -295,8 +313,8 @@ impl TranslatorCore {
         self.with(key, |call, env| call.begin(env, readable, agreement.unwrap_or_default()));
     }
 
-    fn take_share(&self) -> bool {
-        let limit = self.env.settings.max_calls;
+    fn take_share(&self, urgent: bool) -> bool {
+        let limit = if urgent { usize::MAX } else { self.env.settings.max_calls };
         let more = |calls: usize| (calls < limit).then_some(calls + 1);
         self.shared.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
@@ -324,7 +342,13 @@ impl Core for TranslatorCore {
     fn handle_input(&mut self, now: Instant, input: Input<Answer>) {
         self.env.now = now;
         match input {
-            Input::Received { flow, bytes } => self.env.layer.receive(now, flow, bytes),
+            Input::Received { flow, .. } if !self.shared.gate.admits(now, &flow) => {}
+            Input::Received { flow, bytes } => {
+                let places = (self.shared.calls(), self.env.settings.max_calls);
+                let feedback = self.shared.gate.feedback(now, self.env.clock.unix_ms(now), places);
+                self.env.layer.set_feedback(Some(feedback));
+                self.env.layer.receive(now, flow, bytes);
+            }
             Input::TransmitFailed(id) => self.env.layer.transmit_failed(now, id),
             Input::Identified { connection, names } => {
                 self.identified.insert(connection, names);

@@ -34,6 +34,7 @@ mod call;
 mod cause;
 mod env;
 mod failure;
+mod gate;
 mod gateway_names;
 mod hosts;
 mod identity;
@@ -51,6 +52,7 @@ pub mod testing;
 mod tests;
 
 pub use self::core::{Shared, TranslatorCore, describe_metrics};
+pub use self::gate::Gate;
 pub use self::gateway_names::GatewayNames;
 pub use self::question::{Answer, Question};
 pub use self::settings::{Country, Face, KeepAlive, SessionPolicy, Settings};

@@ -23,6 +23,8 @@ pub struct Settings {
     pub proxies: Vec<SocketAddr>,
     /// How national numbers from trunks are read.
     pub country: Country,
+    /// Emergency numbers: calls to them are taken whatever is full.
+    pub emergency: Vec<String>,
     /// Timers and bounds of the transactions.
     pub transaction: transaction::Settings,
     /// Calls at once in this process; more get 503.
@@ -55,6 +57,7 @@ impl Settings {
             outside_v6: None,
             proxies,
             country: Country::default(),
+            emergency: Vec::new(),
             transaction: transaction::Settings::default(),
             max_calls: 2_000,
             max_streams: 4,

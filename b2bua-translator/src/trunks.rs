@@ -205,13 +205,13 @@ impl TrunkStates {
     }
 
     /// Takes one of the calls that a trunk may carry in this process; `None` when it carries as many as it may.
-    pub(crate) fn admit(&self, trunk: &Trunk) -> Option<Permit> {
+    pub(crate) fn admit(&self, trunk: &Trunk, urgent: bool) -> Option<Permit> {
         let known = read(&self.calls).get(&trunk.id).cloned();
         let calls = known.unwrap_or_else(|| {
             let mut calls = self.calls.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(calls.entry(trunk.id).or_default())
         });
-        let limit = trunk.max_calls.unwrap_or(u32::MAX);
+        let limit = trunk.max_calls.filter(|_| !urgent).unwrap_or(u32::MAX);
         calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 now.checked_add(1).filter(|now| *now <= limit)
@@ -286,11 +286,14 @@ mod tests {
         let states = TrunkStates::default();
         let mut trunk = Trunk::new("carrier", vec![gateway()]).unwrap();
         trunk.max_calls = Some(2);
-        let one = states.admit(&trunk);
-        let two = states.admit(&trunk);
-        assert!(one.is_some() && two.is_some() && states.admit(&trunk).is_none());
+        let one = states.admit(&trunk, false);
+        let two = states.admit(&trunk, false);
+        assert!(one.is_some() && two.is_some() && states.admit(&trunk, false).is_none());
+        let urgent = states.admit(&trunk, true);
+        assert!(urgent.is_some(), "a call for help is one too many, and taken");
+        drop(urgent);
         drop(one);
         assert_eq!(states.calls(trunk.id), 1);
-        assert!(states.admit(&trunk).is_some());
+        assert!(states.admit(&trunk, false).is_some());
     }
 }

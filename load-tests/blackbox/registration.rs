@@ -47,7 +47,9 @@ fn a_registration_is_refreshed_and_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_lapses() {
-    let node = Setup::new().set("REGISTRAR_PROXY__MIN_EXPIRES_S", "1").start();
+    let setup = Setup::new().set("REGISTRAR_PROXY__MIN_EXPIRES_S", "1");
+    // It calls as often as it can.
+    let node = setup.set("ADMISSION__SITE_CALLS_PER_SECOND", "0").start();
     let [line, caller] = node.add_lines(["101", "102"]);
     let (called, caller) = (unregistered(&node, &line), unregistered(&node, &caller));
     called.set_incoming(Incoming::Busy);

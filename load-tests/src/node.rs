@@ -138,6 +138,7 @@ impl Setup {
         let config = format!(
             "[node]\nname = \"{}\"\nroles = [\"registrar-proxy\", \"translator\"]\n\
              admin_listen = \"{admin}\"\nadmin_socket = \"{}\"\ndata_dir = \"{}\"\n\
+             [admission]\nsite_calls_per_second = 0\n\
              [registrar_proxy]\nlisten = [\"udp:[::1]:0\", \"tcp:[::1]:0\"]\n\
              [translator]\nlisten_ipv6 = [\"udp:[::1]:0\"]\nlisten_ipv4 = [\"udp:127.0.0.1:0\"]\n",
             self.name,

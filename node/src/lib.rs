@@ -9,6 +9,7 @@
 //! | [`lifecycle`] | phases, signals, drain and an orderly end |
 //! | [`socket`] | datagram sockets in batches |
 //! | [`slots`] | limits on connections, in all and by source |
+//! | [`sources`] | where requests come from: how many are taken, and who is a scanner |
 //! | [`timers`] | the timers of a core |
 //! | [`listener`] | a transport and an address |
 //! | [`tls`] | certificates, ours and others' |
@@ -25,6 +26,7 @@ mod metrics;
 mod shutdown;
 pub mod slots;
 pub mod socket;
+pub mod sources;
 mod stream;
 pub mod telemetry;
 pub mod timers;

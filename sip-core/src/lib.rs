@@ -8,6 +8,7 @@
 //! | [`wire`] | messages: one buffer and a span index, typed views, splicing edits |
 //! | [`transaction`] | the four machines of RFC 3261 §17 |
 //! | [`dialog`] | dialog state of RFC 3261 §12 |
+//! | [`overload`] | rates, and overload control between neighbours, RFC 7339 |
 //! | [`subscription`] | subscriptions at the notifier, RFC 6665 §4.2 |
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
@@ -23,6 +24,7 @@ pub mod dialog;
 pub mod flow;
 pub mod ids;
 pub mod locate;
+pub mod overload;
 pub mod owner;
 pub mod stun;
 pub mod subscription;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use node::sources::Offence;
 use registrar::{Admission, Kind as AskAs, OUTSIDE, Step};
 use schema::{CallRecord, CallResult, Direction, EndedBy, Line};
 use sip_core::core::Token;
@@ -97,15 +98,21 @@ impl ProxyCore {
             return self.in_dialog(now, server, method, &valid, &path, flow);
         }
         let uri = path.uri().map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "Malformed Request-URI"))?;
+        let calls_for_help = self.calls_for_help(method, &uri);
+        if request.to_tag().is_none() && !calls_for_help {
+            self.take_of_source(now, &flow)?;
+        }
         let domain = domain_of(&uri, &flow, &self.directory, &self.settings);
         let Some(domain) = domain.filter(|_| !path.has_routes) else {
             telemetry::dropped("relay");
+            self.offended(now, &flow, Offence::Relay);
             return Err(Refusal::new(StatusCode::FORBIDDEN, "Relaying Denied"));
         };
         if *method == Method::Register {
             return self.register(now, server, request, &flow);
         }
         if *method == Method::Options && (uri.user().is_none() || valid.max_forwards.is_none()) {
+            self.offended(now, &flow, Offence::Probe);
             return self.options(now, server, request);
         }
         if is_about_registrations(request) && request.to_tag().is_none() && uri.user().is_some() {
@@ -123,7 +130,15 @@ impl ProxyCore {
             return Err(Refusal::later("Going Down", self.settings.limits.retry_after));
         }
         let caller = self.admit(now, request, &flow)?;
-        let call = NewCall { server, method, valid: &valid, message: &path.message, flow, uri: &uri };
+        let call = NewCall {
+            server,
+            method,
+            valid: &valid,
+            message: &path.message,
+            flow,
+            uri: &uri,
+            calls_for_help,
+        };
         let routed = self.route(now, &call, &caller, &domain);
         if let (Err(refusal), Caller::Line(line), Method::Invite) = (&routed, &caller, method) {
             self.write_refused_call(now, line, &call, refusal);
@@ -161,9 +176,21 @@ impl ProxyCore {
             AskAs::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         };
         match self.gatekeeper.admit(self.clock.unix(now), request, flow, ask_as, &mut self.ids) {
-            Admission::Admitted(line) => Ok(line),
-            Admission::Challenged(challenges) => Err(Refusal::challenge(challenge, &challenges)),
-            Admission::Refused(status, reason) => Err(Refusal::new(status, reason)),
+            Admission::Admitted(line) => {
+                self.gate.sources.vouch(flow.remote.ip());
+                Ok(line)
+            }
+            Admission::Challenged(challenges) => {
+                // Who answers an old challenge knows a password, perhaps; that is seen next time.
+                if !request.has(Name::Authorization) && !request.has(Name::ProxyAuthorization) {
+                    self.offended(now, flow, Offence::Unauthenticated);
+                }
+                Err(Refusal::challenge(challenge, &challenges))
+            }
+            Admission::Refused(status, reason) => {
+                self.offended(now, flow, Offence::Credentials);
+                Err(Refusal::new(status, reason))
+            }
             Admission::Elsewhere(line) => {
                 self.sighted(now, line.id, flow);
                 Err(Refusal::new(StatusCode::FORBIDDEN, OUTSIDE))
@@ -178,6 +205,13 @@ impl ProxyCore {
         caller: &Caller,
         domain: &Domain,
     ) -> Result<(), Refusal> {
+        let is_invite = *call.method == Method::Invite;
+        if is_invite && !call.calls_for_help {
+            match caller {
+                Caller::Line(line) | Caller::Referrer(line) => self.take_of_site(now, line)?,
+                Caller::Trunk => self.take_call(now)?,
+            }
+        }
         let max_forwards = call.valid.max_forwards.ok_or(Refusal::new(StatusCode::TOO_MANY_HOPS, ""))?;
         let breadth = max_breadth(call.message)?;
         let gruu = self.settings.registrar.gruu.read(call.uri);
@@ -185,7 +219,6 @@ impl ProxyCore {
             Some(gruu) => self.line_of_gruu(gruu, call.uri, domain)?,
             None => resolve(caller, domain, call.uri, &self.directory, &self.settings)?,
         };
-        let is_invite = *call.method == Method::Invite;
         let (kind, groups, callee) = match &destination {
             Destination::Line(line) => {
                 let mut bindings = self.locations.lookup(line.id, self.clock.unix(now));
@@ -205,7 +238,13 @@ impl ProxyCore {
             }
             Destination::Outside(number) => {
                 self.next_translator = self.next_translator.wrapping_add(1);
-                let groups = of_translators(number, self.next_translator, &call.flow, &self.settings);
+                let mut groups = of_translators(number, self.next_translator, &call.flow, &self.settings);
+                if !call.calls_for_help {
+                    // RFC 7339 §5.9: calls for help go first, and are never kept back.
+                    groups.retain(|group| {
+                        group.iter().all(|target| self.is_wanted_by(now, target.flow.remote))
+                    });
+                }
                 if groups.is_empty() {
                     return Err(Refusal::later("No Translator Available", self.settings.limits.retry_after));
                 }
@@ -419,6 +458,7 @@ struct NewCall<'a> {
     message: &'a Message,
     flow: Flow,
     uri: &'a Uri,
+    calls_for_help: bool,
 }
 
 /// Whether a request outside a dialog can begin one, so that we want to stay in it (RFC 3261 §16.6, step 4).

@@ -1,6 +1,7 @@
 //! The core of the role `registrar-proxy`: takes inputs, runs the layers under it, and hands out what they want done.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,11 +14,13 @@ use sip_core::core::{Core, Input, Output, TimerId, Token};
 use sip_core::flow::Flow;
 use sip_core::ids::IdSource;
 use sip_core::locate::Wanted;
+use sip_core::overload::Throttle;
 use sip_core::subscription::Ending;
 use sip_core::transaction::{self, ClientId, Event, Layer, ServerId};
 
 use crate::call_table::CallTable;
 use crate::forward::{Context, LOOKUP, Waiting};
+use crate::gate::Gate;
 use crate::settings::Settings;
 use crate::subscribe::Subscriptions;
 use crate::telemetry;
@@ -49,6 +52,8 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     /// Where each line can be reached.
     pub locations: Arc<Locations>,
+    /// How much is taken, and from whom.
+    pub gate: Arc<Gate>,
 }
 
 /// Registrar and stateful proxy (RFC 3261 §10.3, §16) of one worker.
@@ -72,6 +77,9 @@ pub struct ProxyCore {
     pub(crate) next_translator: usize,
     pub(crate) calls: CallTable,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) gate: Arc<Gate>,
+    /// What the translators say of their load.
+    pub(crate) throttles: HashMap<SocketAddr, Throttle>,
     pub(crate) draining: bool,
     sweep_at: Option<Instant>,
     next_record: u64,
@@ -84,7 +92,7 @@ pub struct ProxyCore {
 impl ProxyCore {
     /// The core of one worker. `digest` must be of the realm in the settings; `clock` tells what time it is.
     pub fn new(shared: Shared, digest: DigestSettings, ids: IdSource, clock: WallClock) -> ProxyCore {
-        let Shared { settings, directory, locations } = shared;
+        let Shared { settings, directory, locations, gate } = shared;
         let algorithms = settings.registrar.algorithms.clone();
         ProxyCore {
             layer: Layer::new(settings.transactions.clone()),
@@ -110,6 +118,8 @@ impl ProxyCore {
             next_translator: 0,
             calls: CallTable::new(settings.limits.max_calls, settings.limits.lost_call),
             subscriptions: Subscriptions::new(settings.subscriptions.clone()),
+            gate,
+            throttles: HashMap::new(),
             draining: false,
             sweep_at: None,
             next_record: 0,
@@ -236,6 +246,7 @@ impl Core for ProxyCore {
 
     fn handle_input(&mut self, now: Instant, input: Input<Answer>) {
         match input {
+            Input::Received { flow, .. } if !self.gate.sources.admits(now, flow.remote.ip()) => {}
             Input::Received { flow, bytes } => self.layer.receive(now, flow, bytes),
             Input::TransmitFailed(id) => self.layer.transmit_failed(now, id),
             // Who connects is told by digest here, not by certificates.

@@ -8,6 +8,7 @@ use schema::{CallRecord, CallResult, Change, EndedBy, LineId};
 use sip_core::core::{TimerId, Token};
 use sip_core::flow::Flow;
 use sip_core::locate::{Hop, Wanted};
+use sip_core::overload;
 use sip_core::transaction::{ClientId, Failure, ServerId};
 use sip_core::wire::header::{Reason, Require, Supported, TokenList, Via};
 use sip_core::wire::{Builder, Message, Method, Name, Params, StatusCode};
@@ -89,7 +90,11 @@ pub(crate) struct Context {
 impl ProxyCore {
     /// Starts forwarding. Refused when too much is under way.
     pub(crate) fn forward(&mut self, now: Instant, forwarding: Forwarding) -> Result<(), Refusal> {
-        if self.contexts.len() >= self.settings.limits.max_contexts {
+        // Calls that are up and calls for help have places of their own.
+        let is_precious = forwarding.base.to_tag().is_some()
+            || forwarding.base.request_uri().is_ok_and(|uri| self.calls_for_help(&Method::Invite, &uri));
+        let reserve = if is_precious { self.settings.limits.max_contexts / 4 } else { 0 };
+        if self.contexts.len() >= self.settings.limits.max_contexts + reserve {
             return Err(Refusal::later("Too Many Requests Under Way", self.settings.limits.retry_after));
         }
         let server = forwarding.server;
@@ -172,6 +177,10 @@ impl ProxyCore {
             telemetry::dropped("unknown_response");
             return;
         };
+        let from = self.contexts.get(&number).and_then(|context| context.forwarding.fork.target(branch));
+        if let Some(from) = from.filter(|target| target.trusted).map(|target| target.flow.remote) {
+            self.learn_load(now, response, from);
+        }
         let response = strip_own_via(response, self.is_trusted(number, branch));
         if !response.has(Name::Via) {
             // RFC 3261 §16.7, step 3: it would be for us, and we ask nobody anything.
@@ -364,7 +373,10 @@ impl ProxyCore {
     /// RFC 3261 §16.6, steps 1 to 8.
     fn branch_request(&mut self, forwarding: &Forwarding, target: &Target) -> Message {
         let base = &forwarding.base;
-        let via = self.via(&target.flow, forwarding.hash);
+        let mut via = self.via(&target.flow, forwarding.hash);
+        if target.trusted {
+            overload::offer(&mut via);
+        }
         let mut edit = base.edit();
         if let Some(uri) = &target.uri {
             edit.request_uri(uri);

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `validate`, `loop_detection` | may it be looked at at all (§16.3, RFC 5393) |
 //! | `path`, `record_route` | takes our own hop off its Route (§16.4); knows the dialogs that we admitted |
+//! | `gate` | how much is taken from one source, of one site and in all (RFC 7339 toward translators) |
 //! | `admission` | who sends it: REGISTER, OPTIONS, challenges, in-dialog or new |
 //! | `in_dialog` | requests whose way is given: a dialog's, a GRUU's, a flow's (RFC 5626, RFC 5627) |
 //! | `resolve`, [`dial_plan`] | whom its Request-URI means, and whether the line may |
@@ -26,6 +27,7 @@ pub mod dial_plan;
 mod fixture;
 mod fork;
 mod forward;
+mod gate;
 mod in_dialog;
 mod loop_detection;
 mod path;
@@ -45,6 +47,7 @@ mod world;
 
 pub use self::core::{Answer, ProxyCore, Question, Shared};
 pub use self::fork::Timers;
+pub use self::gate::Gate;
 pub use self::record_route::RouteSigner;
 pub use self::session_timer::SessionPolicy;
 pub use self::settings::{ProxyLimits, Settings};

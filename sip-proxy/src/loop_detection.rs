@@ -61,6 +61,7 @@ mod tests {
             .finish()
     }
 
+    /// RFC 5393 §4.2: what the routing depends on is in the branch: the same again is a loop, anything else a spiral.
     #[test]
     fn a_loop_is_known_and_a_spiral_is_none() {
         let mut ids = IdSource::new(WorkerId(3), [1; 32]);

@@ -240,6 +240,7 @@ mod tests {
         assert!(!path.signed && path.has_routes);
     }
 
+    /// RFC 3261 §16.4: a strict router before us has put us into the Request-URI, and the target behind the last Route.
     #[test]
     fn a_strict_router_before_us_is_undone() {
         let udp = flow(Transport::Udp, None);
@@ -251,6 +252,7 @@ mod tests {
         assert_eq!(routes(&path.message), ["<sip:[2001:db8::99];lr>"]);
     }
 
+    /// RFC 3261 §16.6: a strict router after us finds itself in the Request-URI.
     #[test]
     fn a_strict_router_after_us_gets_its_due() {
         let udp = flow(Transport::Udp, None);
@@ -263,6 +265,7 @@ mod tests {
         assert_eq!(next.remote, "[2001:db8::99]:5060".parse().unwrap());
     }
 
+    /// RFC 5658 §3: of two values of ours each names the address that its side sees.
     #[test]
     fn the_other_sides_address_is_used_again() {
         // The callee is a translator on this machine, which sees us by the loopback.

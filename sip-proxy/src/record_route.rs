@@ -180,6 +180,7 @@ mod tests {
         assert_eq!(RouteSigner::new([8; 32]).verify("call-1", value), None);
     }
 
+    /// RFC 5658 §3: where the sides differ there are two Record-Routes, one for each.
     #[test]
     fn two_values_when_the_sides_differ() {
         let values = record(&flow(Transport::Tcp, Some(0xab)), &flow(Transport::Udp, None));

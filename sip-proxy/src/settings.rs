@@ -141,6 +141,7 @@ impl Settings {
                 // We say 100 ourselves, and look for loops by RFC 5393.
                 trying_after: None,
                 detect_merged: is_answered_here,
+                urgent: plan.emergency.clone(),
                 ..config.sip.transactions()
             },
             registrar: registrar::Settings {

@@ -36,3 +36,8 @@ pub(crate) fn dropped(reason: &'static str) {
 pub(crate) fn record_lost() {
     metrics::counter!("centrex6_proxy_call_records_lost_total").increment(1);
 }
+
+/// A new request or call was refused because there were too many of them.
+pub(crate) fn shed(scope: &'static str) {
+    metrics::counter!("centrex6_proxy_shed_total", "scope" => scope).increment(1);
+}

@@ -70,6 +70,7 @@ mod tests {
         validate(&builder.finish()).map(|valid| valid.max_forwards).map_err(|refusal| refusal.status.code())
     }
 
+    /// RFC 3261 §16.3: scheme (416), Max-Forwards (483) and Proxy-Require (420) are checked before a request is routed.
     #[test]
     fn checks_as_the_rfc_says() {
         assert_eq!(outcome("sip:a@b", &[]), Ok(Some(70)));

@@ -19,6 +19,7 @@ mod reply;
 mod route;
 mod site;
 mod site_status;
+mod source;
 mod trunk;
 mod tunnel;
 
@@ -46,6 +47,7 @@ pub(crate) use region::RegionOperation;
 pub(crate) use reply::Reply;
 pub(crate) use route::RouteOperation;
 pub(crate) use site::SiteOperation;
+pub(crate) use source::SourceOperation;
 pub(crate) use trunk::TrunkOperation;
 pub(crate) use tunnel::{TunnelOperation, Tunnels};
 
@@ -92,6 +94,9 @@ pub(crate) enum Operation {
     /// What is wrong at the sites, why, and what helps
     #[command(subcommand)]
     Alarm(AlarmOperation),
+    /// Where requests come from, and who is taken for a scanner
+    #[command(subcommand)]
+    Source(SourceOperation),
     /// The platform's own nodes
     #[command(subcommand)]
     Node(NodeOperation),
@@ -168,6 +173,11 @@ pub(crate) enum OperationError {
         "no node runs here, and only a running one remembers messages: start it, or ask on the machine that carried the call"
     )]
     NotLive,
+    /// What only a running node knows was asked of the store.
+    #[error(
+        "no node runs here, and only a running one knows where requests come from: start it, or ask on its machine"
+    )]
+    NotRunning,
     /// The messages are no longer remembered.
     #[error(
         "the messages of call {id:?} are not remembered here: node {node:?} carried it; [trace] memory_mib sets how many are kept"
@@ -238,6 +248,7 @@ impl Operation {
             Operation::Route(operation) => operation.execute(office).await,
             Operation::Call(operation) => operation.execute(office).await,
             Operation::Alarm(operation) => operation.execute(office).await,
+            Operation::Source(operation) => operation.execute(office).await,
             Operation::Node(operation) => operation.execute(office).await,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Subcommand;
+use node::sources::Sources;
 use node::trace::Trace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ pub(crate) struct Live {
     pub state: Arc<dyn Fn() -> Value + Send + Sync>,
     /// The SIP messages that it remembers.
     pub trace: Trace,
+    /// Where requests came from.
+    pub sources: Arc<Sources>,
     /// Its tunnel roles.
     pub tunnels: Tunnels,
     /// Its watch, when it plays the role.

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use node::config::Config;
+use node::sources::{SourceSettings, Sources};
+use node::telemetry::Mask;
 use registrar::Locations;
 use schema::secret::KeyFile;
 use schema::{Change, Contents, Directory, Mirror, Node, Store, StoreError, Writer, WriterSettings};
 use tokio::task::JoinHandle;
 use tunnel_broker::control::ControlKey;
 
+use super::neighbourhood::Neighbours;
 use crate::operation::{Live, Office};
 
 /// The store and what is in memory of it.
@@ -27,6 +30,8 @@ pub(super) struct Foundation {
     pub(super) control_key: ControlKey,
     /// What the translator's workers share, when the role is played here.
     translator: OnceLock<b2bua_translator::Shared>,
+    /// Where requests come from.
+    pub(super) sources: Arc<Sources>,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -52,7 +57,13 @@ impl Foundation {
         let follow =
             tokio::spawn(schema::follow(Arc::clone(&store), Arc::clone(&mirror), name.clone(), position));
         let sweep = tokio::spawn(sweep(Arc::clone(&locations)));
+        let neighbours = Neighbours::new(config, Arc::clone(&directory), Arc::clone(&locations));
+        let sources = Arc::new(Sources::new(
+            SourceSettings { mask: Mask::new(&config.log), ..config.admission.sources() },
+            Box::new(neighbours),
+        ));
         Ok(Foundation {
+            sources,
             store,
             directory,
             locations,

@@ -1,6 +1,7 @@
 //! A platform in one process: the configured roles on one store, from start to drained end.
 
 mod foundation;
+mod neighbourhood;
 mod roles;
 mod tunnels;
 mod watching;
@@ -196,7 +197,8 @@ fn start_roles(common: &Common<'_>, foundation: &Foundation) -> anyhow::Result<(
         false => None,
     };
     let calls =
-        b2bua_translator::Shared::new(Arc::clone(&foundation.directory), common.trace.troubles().clone());
+        b2bua_translator::Shared::new(Arc::clone(&foundation.directory), common.trace.troubles().clone())
+            .guarded(b2bua_translator::Gate::new(&config.admission, Arc::clone(&foundation.sources)));
     let translator = match config.node.plays(Role::Translator) {
         true => Some(Bound::translator(common, &calls)?),
         false => None,
@@ -259,7 +261,8 @@ fn live(
             "listeners": listeners,
         })
     };
-    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels, watch }
+    let sources = Arc::clone(&foundation.sources);
+    Live { node: config.node.name.clone(), state: Arc::new(state), trace, tunnels, watch, sources }
 }
 
 /// A relayed stream takes four sockets, so the usual limit of 1,024 open files would end at some 200 calls.

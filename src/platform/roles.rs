@@ -85,6 +85,7 @@ pub(super) fn start_proxy(
         settings: Arc::clone(&settings),
         directory: Arc::clone(&foundation.directory),
         locations: Arc::clone(&foundation.locations),
+        gate: Arc::new(sip_proxy::Gate::new(&config.admission, Arc::clone(&foundation.sources))),
     };
     let (writer, dns) = (foundation.writer.clone(), config.dns.clone());
     let node = node_number(&config.node.name);
@@ -131,7 +132,11 @@ pub(super) fn start_translator(
             national_prefix: plan.national_prefix.clone(),
             international_prefix: plan.international_prefix.clone(),
         },
-        transaction: config.sip.transactions(),
+        emergency: plan.emergency.clone(),
+        transaction: sip_core::transaction::Settings {
+            urgent: plan.emergency.clone(),
+            ..config.sip.transactions()
+        },
         max_calls: role.max_calls,
         keep_alive: KeepAlive { every: role.trunk_options_interval, ..KeepAlive::default() },
         session: SessionPolicy {

@@ -306,7 +306,8 @@ impl Call {
             };
             if let Some((trunk, _)) = &candidate.trunk {
                 self.permit = None;
-                self.permit = env.trunks.admit(trunk);
+                let urgent = env.settings.emergency.contains(&self.number);
+                self.permit = env.trunks.admit(trunk, urgent);
                 if self.permit.is_none() {
                     debug!(call = %self.id, trunk = %trunk.name, "trunk is full");
                     self.note_full(env, &candidate);

@@ -130,6 +130,47 @@ fn too_many_calls() {
 }
 
 #[test]
+fn a_call_for_help_is_taken_when_all_is_full() {
+    let mut settings = settings();
+    settings.max_calls = 1;
+    settings.emergency = vec!["110".to_owned()];
+    let mut harness = Harness::with(settings, 1);
+    harness.call_up();
+    let other = harness.proxy();
+    harness.dial(&other, "+81901234567", offer());
+    harness.take_status(PROXY, 503);
+    harness.dial(&other, "110", offer());
+    harness.take_request(GATEWAY_1, Method::Invite);
+}
+
+/// RFC 7339 §5.3: the proxy is told how many calls to keep back: none while there is room, and all when there is none.
+#[test]
+fn the_proxy_is_told_the_load() {
+    let mut settings = settings();
+    settings.max_calls = 1;
+    let mut harness = Harness::with(settings, 1);
+    for (told, status) in [("0", 180), ("100", 503)] {
+        let proxy = harness.proxy();
+        let invite = harness.invite(
+            &proxy,
+            &format!("sip:+81901234567@{INSIDE}"),
+            "<sip:101@s042.example.net>",
+            offer(),
+        );
+        let mut via = invite.top_via().unwrap();
+        sip_core::overload::offer(&mut via);
+        harness.send(&proxy, &invite.edit().replace_first(Name::Via, via).finish());
+        if status == 180 {
+            let out = harness.take_request(GATEWAY_1, Method::Invite);
+            let mut gateway = harness.gateway(GATEWAY_1);
+            harness.reply(&mut gateway, &out, 180, None);
+        }
+        let via = harness.take_status(PROXY, status).top_via().unwrap();
+        assert_eq!(via.params.value("oc"), Some(told), "{via}");
+    }
+}
+
+#[test]
 fn a_draining_translator_takes_no_calls_and_keeps_its_own() {
     let mut harness = Harness::new();
     let (mut proxy, mut gateway) = harness.call_up();

@@ -320,8 +320,8 @@ impl Node {
             .setup
             .clone()
             .set("REGISTRAR_PROXY__LISTEN", &listen)
-            .set("TRANSLATOR__LISTEN_IPV6", &format!("udp:{0},tcp:{0}", self.translator))
-            .set("TRANSLATOR__LISTEN_IPV4", &format!("udp:{0},tcp:{0}", self.trunk_side));
+            .set("TRANSLATOR__LISTEN_IPV6", &format!("udp:{},tcp:[::1]:0", self.translator))
+            .set("TRANSLATOR__LISTEN_IPV4", &format!("udp:{},tcp:127.0.0.1:0", self.trunk_side));
         self.child = self.setup.spawn(&self.folder);
         self.await_ready();
     }

@@ -3,6 +3,7 @@
 //! It is read twice: first as spans and values ([`reader`]), then as the types of each section, so that every error is
 //! found in one go and says where it is. [`default_toml`] is the reference of all keys.
 
+mod admission;
 mod dial_plan;
 mod dns;
 mod error;
@@ -21,6 +22,7 @@ mod watch;
 
 use std::path::Path;
 
+pub use self::admission::Admission;
 pub use self::dial_plan::DialPlan;
 pub use self::dns::Dns;
 pub use self::error::{ConfigError, ConfigErrors, Place};
@@ -50,6 +52,8 @@ pub struct Config {
     pub sip: Sip,
     /// `[tls]`: certificates, and whom we trust.
     pub tls: Tls,
+    /// `[admission]`: how much is taken, and from whom.
+    pub admission: Admission,
     /// `[registrar_proxy]`: the role of that name.
     pub registrar_proxy: RegistrarProxy,
     /// `[dial_plan]`: what dialled digits mean.
@@ -119,6 +123,7 @@ fn read(
         store: Store::read(&mut document.section("store"), &node.data_dir),
         sip: Sip::read(&mut document.section("sip")),
         tls: Tls::read(&mut document.section("tls")),
+        admission: Admission::read(&mut document.section("admission")),
         registrar_proxy: RegistrarProxy::read(&mut document.section("registrar_proxy")),
         dial_plan: DialPlan::read(&mut document.section("dial_plan")),
         translator: Translator::read(&mut document.section("translator")),

@@ -63,6 +63,7 @@ fn install_recorder() -> Option<PrometheusHandle> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).ok()?;
     crate::metrics::describe();
+    crate::sources::describe_metrics();
     writer::describe_metrics();
     Some(handle)
 }

@@ -13,8 +13,9 @@ use super::via::{WayBack, note_source};
 use super::{ClientId, Counters, Event, Output, Overflow, ServerId, Settings, answer};
 use crate::core::{TimerId, TransmitId};
 use crate::flow::{ConnectionId, Flow};
+use crate::overload::Feedback;
 use crate::wire::header::{Reason, Via};
-use crate::wire::{Builder, Malformed, Message, Method, Name, ParseError, StatusCode};
+use crate::wire::{Builder, Malformed, Message, Method, Name, ParseError, StatusCode, Uri};
 
 /// All transactions of one core.
 ///
@@ -27,6 +28,8 @@ pub struct Layer {
     clients: Clients,
     servers: Servers,
     out: Outbox,
+    /// What the senders of requests are told who understand it.
+    feedback: Option<Feedback>,
 }
 
 impl Layer {
@@ -38,6 +41,7 @@ impl Layer {
             clients: Clients::default(),
             servers: Servers::default(),
             out: Outbox::default(),
+            feedback: None,
         }
     }
 
@@ -49,6 +53,12 @@ impl Layer {
     /// Whether a transmission is the layer's: the top bit is set. A core's own have it clear.
     pub fn owns_transmit(id: TransmitId) -> bool {
         outbox::is_own(id.0)
+    }
+
+    /// From now on, whoever sends a new request and understands overload control (RFC 7339) is told this in its responses. `None` tells
+    /// nothing: the default.
+    pub fn set_feedback(&mut self, feedback: Option<Feedback>) {
+        self.feedback = feedback;
     }
 
     /// Takes one datagram or one framed message.
@@ -208,15 +218,34 @@ impl Layer {
             self.refuse(flow, &request, StatusCode::LOOP_DETECTED, None);
             return;
         }
-        if self.servers.len() >= self.settings.max_transactions {
+        let reserve = if self.is_precious(&request) { self.settings.reserve } else { 0 };
+        if self.servers.len() >= self.settings.max_transactions.saturating_add(reserve) {
             self.counters.refused_overload += 1;
             self.refuse(flow, &request, StatusCode::SERVICE_UNAVAILABLE, None);
             return;
         }
         self.counters.requests += 1;
-        let request = noted(request, via, &flow);
+        let mut request = noted(request, via, &flow);
+        if let Some(feedback) = self.feedback
+            && via.params.has("oc")
+            && let Ok(mut via) = request.top_via()
+            && feedback.write(&mut via)
+        {
+            request = request.edit().replace_first(Name::Via, via).finish();
+        }
         let way = WayBack::new(via, flow);
         self.servers.start(now, &self.settings, keys, request, (way, flow), &mut self.out);
+    }
+
+    /// Whether it belongs to a dialog, or calls for help.
+    fn is_precious(&self, request: &Message) -> bool {
+        let urgent = &self.settings.urgent;
+        let calls_for_help = || {
+            let uri = request.request_uri().ok();
+            let user = uri.as_ref().and_then(Uri::user);
+            user.is_some_and(|user| urgent.iter().any(|number| *number == user))
+        };
+        request.to_tag().is_some() || !urgent.is_empty() && calls_for_help()
     }
 
     fn receive_ack(&mut self, now: Instant, flow: Flow, ack: Message, via: &Via, key: &ServerKey) {

@@ -8,6 +8,7 @@ use super::machine_tests::parse;
 use super::{ClientId, Event, Failure, Layer, Output, Overflow, ServerId, Settings};
 use crate::core::{TimerId, Transmit};
 use crate::flow::{ConnectionId, Flow, Transport};
+use crate::overload::Feedback;
 use crate::wire::header::Reason;
 use crate::wire::{Builder, Message, Method, Name, StatusCode};
 
@@ -263,6 +264,7 @@ fn a_cancel_is_answered_and_told_once() {
     bench.assert_empty();
 }
 
+/// RFC 3261 §9.2: a CANCEL that matches nothing is answered with 481.
 #[test]
 fn a_cancel_without_match_gets_481() {
     let mut bench = Bench::new();
@@ -306,6 +308,7 @@ fn spirals_pass_where_the_user_does_its_own_loop_detection() {
     bench.server();
 }
 
+/// RFC 3261 §21.5.4: a server that can take no more says 503 and when to come back.
 #[test]
 fn a_full_table_refuses_with_503_and_retry_after() {
     let mut bench = Bench::with(Settings { max_transactions: 1, ..Settings::default() });
@@ -319,6 +322,36 @@ fn a_full_table_refuses_with_503_and_retry_after() {
     let (flow, another) = (bench.flow, parse(message("INFO")));
     let result = bench.act(|layer, now| layer.request(now, another, flow));
     assert_eq!(result, Err(Overflow { limit: 1 }));
+}
+
+#[test]
+fn a_full_table_has_places_for_dialogs_and_for_help() {
+    let (reserve, urgent) = (2, vec!["119".to_owned()]);
+    let mut bench = Bench::with(Settings { max_transactions: 1, reserve, urgent, ..Settings::default() });
+    bench.receive(&message("OPTIONS"));
+    bench.receive(&message("INFO").replace("To: <sip:101@s042.example.net>", "To: <sip:101@x>;tag=t"));
+    bench.server();
+    bench.receive(&message("INVITE").replace("INVITE sip:101@", "INVITE sip:119@"));
+    bench.server();
+    // These, too, are bounded.
+    bench.receive(&message("BYE").replace("To: <sip:101@s042.example.net>", "To: <sip:101@x>;tag=t"));
+    assert_eq!(bench.sent_lines(), ["SIP/2.0 503 Service Unavailable"]);
+}
+
+/// RFC 7339 §5.1: the responses to a request whose sender understands overload control tell it the load, and no other ones.
+#[test]
+fn the_load_is_told_to_who_understands_it() {
+    let feedback = Feedback { loss: 40, validity: Duration::from_millis(500), sequence: 7_001 };
+    for (offered, told) in [(";oc;oc-algo=\"loss\"", true), (";oc;oc-algo=\"rate\"", false), ("", false)] {
+        let mut bench = Bench::new();
+        bench.layer.set_feedback(Some(feedback));
+        bench.receive(&message("INVITE").replace("z9hG4bKa", &format!("z9hG4bKa{offered}")));
+        let server = bench.server();
+        bench.respond(server, 486);
+        let response = String::from_utf8_lossy(&bench.sent[0].bytes).into_owned();
+        let says = response.contains(";oc=40;") && response.contains(";oc-validity=500;oc-seq=7.001");
+        assert_eq!(says, told, "{response}");
+    }
 }
 
 /// A client of RFC 2543: no cookie, no rport (RFC 3261 §17.2.3).
@@ -394,6 +427,7 @@ fn malformed_requests_are_refused_and_nonsense_is_dropped() {
     assert_eq!((counters.dropped_response, counters.keep_alives), (2, 1));
 }
 
+/// RFC 3261 §17: an ACK is never answered, whatever is wrong with it.
 #[test]
 fn an_ack_is_never_answered() {
     let mut bench = Bench::with(Settings { max_transactions: 0, ..Settings::default() });
@@ -407,6 +441,8 @@ fn an_ack_is_never_answered() {
     }
 }
 
+/// RFC 3261 §17.1.3: a response belongs to the client transaction that its branch and its method name.
+/// RFC 6026 §8.9: one that belongs to none, or comes after the transaction has ended, is a stray.
 #[test]
 fn a_clients_response_is_matched_by_branch_and_method() {
     let mut bench = Bench::new();
@@ -423,6 +459,7 @@ fn a_clients_response_is_matched_by_branch_and_method() {
     bench.assert_empty();
 }
 
+/// RFC 3261 §17.1.1.3: a failure is acknowledged each time that it comes.
 #[test]
 fn a_failed_invite_is_acknowledged_by_the_layer() {
     let mut bench = Bench::new();
@@ -435,6 +472,7 @@ fn a_failed_invite_is_acknowledged_by_the_layer() {
     bench.assert_empty();
 }
 
+/// RFC 3261 §9.1: no CANCEL before a provisional response.
 #[test]
 fn a_cancel_goes_out_after_the_provisional_response_and_stays_in_the_layer() {
     let mut bench = Bench::new();

@@ -18,6 +18,11 @@ pub struct Settings {
     /// How many client transactions, and how many server transactions, may be alive at once. The layer's own CANCELs may take
     /// as many places again.
     pub max_transactions: usize,
+    /// How many more server transactions there may be for requests in a dialog, and for those to [`urgent`](Settings::urgent) numbers:
+    /// calls that are up, and calls for help, are taken when others are not.
+    pub reserve: usize,
+    /// The user parts of emergency numbers.
+    pub urgent: Vec<String>,
     /// The Retry-After of a 503 that the layer sends when the table is full, in seconds.
     pub retry_after: u32,
     /// Which requests get 482 from the layer when they arrive a second time by another path (RFC 3261 §8.2.2.2). A proxy names those
@@ -35,6 +40,8 @@ impl Default for Settings {
             t4: Duration::from_secs(5),
             trying_after: Some(Duration::from_millis(200)),
             max_transactions: 65_536,
+            reserve: 16_384,
+            urgent: Vec::new(),
             retry_after: 5,
             detect_merged: |_| true,
             limits: Limits::default(),

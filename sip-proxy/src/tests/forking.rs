@@ -40,6 +40,7 @@ fn all_ring_and_one_answers() {
     harness.expect_nothing(B3);
 }
 
+/// RFC 3261 §16.6: contacts of a lower q have their turn after the others.
 #[test]
 fn the_next_preference_has_its_turn() {
     let mut harness = harness();
@@ -54,6 +55,7 @@ fn the_next_preference_has_its_turn() {
     harness.expect(A, 486);
 }
 
+/// RFC 3261 §16.7: a 6xx ends the fork, and is what the caller hears.
 #[test]
 fn one_declines_for_all() {
     let mut harness = harness();
@@ -70,6 +72,7 @@ fn one_declines_for_all() {
     harness.expect_nothing(B3);
 }
 
+/// RFC 3261 §16.7: a 3xx that is not followed goes to the caller, and a 503 becomes a 500.
 #[test]
 fn a_phone_that_redirects_or_is_overloaded() {
     let mut harness = Harness::new();
@@ -94,6 +97,7 @@ fn the_callers_own_other_phone() {
     harness.expect_request(B2, &Method::Invite);
 }
 
+/// RFC 5393 §5.3.3: no more branches at a time than Max-Breadth allows.
 #[test]
 fn the_breadth_is_kept() {
     let mut harness = harness();

@@ -1,12 +1,14 @@
 //! Drives a [`ProxyCore`] as `node` would, without sockets: messages in, messages out, timers by hand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use node::config::Admission;
 use node::dns::{DnsError, Located};
+use node::sources::{Neighbourhood, Sources};
 use registrar::Locations;
 use schema::{Binding, CallRecord, Change, Directory, LineId, SaveError, Sighting};
 use sip_core::auth::{Algorithm, Answer as DigestAnswer, DigestSettings, NonceKey, ha1};
@@ -19,6 +21,7 @@ use sip_core::wire::{Builder, Limits, Message, Method, Name, StatusCode};
 
 use crate::core::{Answer, ProxyCore, Question, Shared};
 use crate::fixture;
+use crate::gate::Gate;
 use crate::settings::Settings;
 
 pub(crate) const PROXY: &str = "[2001:db8::1]:5060";
@@ -64,13 +67,22 @@ impl Harness {
 
     /// The same over a directory of the test's own.
     pub(crate) fn over(settings: Settings, directory: Arc<Directory>) -> Harness {
+        let admission =
+            Admission { site_calls_per_second: 0, source_requests_per_second: 0, ..Admission::default() };
+        Harness::limited(settings, directory, admission)
+    }
+
+    /// The same with limits.
+    pub(crate) fn limited(settings: Settings, directory: Arc<Directory>, admission: Admission) -> Harness {
         let now = Instant::now();
         let locations = Arc::new(Locations::new());
+        let sources = Sources::new(admission.sources(), Box::new(Nobody(Arc::clone(&locations))));
         let digest = DigestSettings::new(fixture::REALM, NonceKey::new([3; 32]), 1, WorkerId(0));
         let shared = Shared {
             settings: Arc::new(settings),
             directory: Arc::clone(&directory),
             locations: Arc::clone(&locations),
+            gate: Arc::new(Gate::new(&admission, Arc::new(sources))),
         };
         let ids = IdSource::new(WorkerId(0), [5; 32]);
         let clock = WallClock::new(now, Duration::from_secs(1_000_000));
@@ -341,6 +353,19 @@ impl Harness {
         let invite = self.send_as(from, auth_user, &invite);
         self.expect(from, 100);
         invite
+    }
+}
+
+/// Only registered phones are known.
+struct Nobody(Arc<Locations>);
+
+impl Neighbourhood for Nobody {
+    fn is_known(&self, address: IpAddr) -> bool {
+        self.0.has_source(address)
+    }
+
+    fn is_shared(&self, network: Ipv6Addr) -> bool {
+        self.0.has_network(network)
     }
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod names;
 mod nonsense;
 mod outside;
+mod overload;
 mod redirection;
 mod registrations;
 mod relaying;

@@ -96,6 +96,7 @@ fn an_identity_cannot_be_smuggled_in_later() {
     assert!(!harness.expect(A, 200).has(Name::PAssertedIdentity));
 }
 
+/// RFC 3261 §16.4: what a strict router before us has done to the Request-URI is undone.
 #[test]
 fn a_strict_routers_request_is_put_right() {
     let mut harness = Harness::new();
@@ -114,6 +115,7 @@ fn a_strict_routers_request_is_put_right() {
     assert!(!received.has(Name::Route));
 }
 
+/// RFC 3261 §16.3: a request without hops left is answered with 483, and OPTIONS as if they were for us.
 #[test]
 fn hops_are_counted() {
     let mut harness = Harness::new();
@@ -130,6 +132,7 @@ fn hops_are_counted() {
     harness.expect(A, 483);
 }
 
+/// RFC 5393 §4.2: a request that comes back to be routed alike is answered with 482; a spiral goes on.
 #[test]
 fn a_loop_ends_and_a_spiral_does_not() {
     let mut harness = Harness::new();
@@ -152,6 +155,9 @@ fn a_loop_ends_and_a_spiral_does_not() {
     harness.expect_request(C, &Method::Invite);
 }
 
+/// RFC 3261 §11.2: OPTIONS is answered with what we can do.
+/// RFC 3261 §8.2.1: a method that we do not take is answered with 405 and Allow, one that we do not know with 501.
+/// RFC 3261 §16.3: a scheme that we do not serve is answered with 416, and a Proxy-Require that we do not support with 420.
 #[test]
 fn what_is_for_ourselves() {
     let mut harness = Harness::new();
