@@ -239,6 +239,7 @@ impl ProxyCore {
             Destination::Outside(number) => {
                 self.next_translator = self.next_translator.wrapping_add(1);
                 let mut groups = of_translators(number, self.next_translator, &call.flow, &self.settings);
+                let are_there = !groups.is_empty();
                 if !call.calls_for_help {
                     // RFC 7339 §5.9: calls for help go first, and are never kept back.
                     groups.retain(|group| {
@@ -246,7 +247,8 @@ impl ProxyCore {
                     });
                 }
                 if groups.is_empty() {
-                    return Err(Refusal::later("No Translator Available", self.settings.limits.retry_after));
+                    let reason = if are_there { "Translators Overloaded" } else { "No Translator Available" };
+                    return Err(Refusal::later(reason, self.settings.limits.retry_after));
                 }
                 (Kind::Gateways, groups, number.clone())
             }

@@ -127,6 +127,16 @@ pub(super) fn rejected(legs: &mut Legs, headers: &[(&str, &str)], body: &str) ->
 
 /// The same for another number.
 pub(super) fn rejected_at(legs: &mut Legs, number: &str, headers: &[(&str, &str)], body: &str) -> String {
+    rejected_with(legs, number, headers, body).0
+}
+
+/// The same with the reason phrase that the phone was given.
+pub(super) fn rejected_with(
+    legs: &mut Legs,
+    number: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (String, String) {
     let uri = format!("sip:{number}@{}", legs.line.domain);
     let from = format!("{}@{}", legs.line.extension, legs.line.domain);
     let mut invite = legs.phone.raw.request("INVITE", &uri, &from);
@@ -138,8 +148,9 @@ pub(super) fn rejected_at(legs: &mut Legs, number: &str, headers: &[(&str, &str)
         invite.body = body.as_bytes().to_vec();
     }
     let sent = legs.phone.raw.send_as(&legs.line, &invite);
-    acknowledge_refusal(legs, &sent);
-    call_id(&sent)
+    let refusal = acknowledge_refusal(legs, &sent);
+    let (_, reason) = refusal.status().unwrap();
+    (call_id(&sent), reason.to_owned())
 }
 
 /// Both are heard, and then neither is.
@@ -183,7 +194,7 @@ pub(super) fn up(legs: &mut Legs, number: &str) -> (Message, Message, Message) {
     (sent, invite, ok)
 }
 
-fn acknowledge_refusal(legs: &mut Legs, sent: &Message) {
+fn acknowledge_refusal(legs: &mut Legs, sent: &Message) -> Message {
     let refusal = loop {
         let response = legs.phone.raw.receive();
         let (status, _) = response.status().unwrap();
@@ -193,6 +204,7 @@ fn acknowledge_refusal(legs: &mut Legs, sent: &Message) {
         }
     };
     legs.phone.raw.send(&ack_of_failure(sent, &refusal));
+    refusal
 }
 
 fn both_hear_bye(legs: &mut Legs) {

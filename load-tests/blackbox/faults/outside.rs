@@ -1,12 +1,13 @@
 //! Calls from the trunk, and bounds that are reached.
 
+use std::cell::RefCell;
 use std::net::UdpSocket;
 
-use super::gateway::{call_id, rejected_at, up};
+use super::gateway::{call_id, rejected_at, rejected_with, up};
 use super::inside::OFFER;
 use crate::support::legs::End;
 use crate::support::raw::{ack_of_failure, registered, set, slow_and_steady};
-use crate::support::{Legs, Raw};
+use crate::support::{Legs, Raw, until};
 
 /// A call that the node does not take.
 fn refused(gateway: &mut Raw, to: &str, headers: &[(&str, &str)]) -> String {
@@ -87,9 +88,14 @@ pub(super) fn trunk_is_full(stage: &mut Limited) -> String {
 
 /// With a second call the node has all that it takes.
 pub(super) fn too_many_calls(stage: &mut Limited) -> String {
+    up(&mut stage.legs, WIDE);
+    refused_by(&mut stage.legs, |reason| reason != HELD_BACK)
+}
+
+/// While it has all that it takes, the translator asks the proxy to keep calls back. Then the second call ends.
+pub(super) fn held_back(stage: &mut Limited) -> String {
     let legs = &mut stage.legs;
-    up(legs, WIDE);
-    let refused = rejected_at(legs, WIDE, &[], OFFER);
+    let refused = refused_by(legs, |reason| reason == HELD_BACK);
     legs.phone.request("BYE", &[], None);
     legs.phone.expect(200);
     let bye = legs.gateway.expect_request("BYE");
@@ -99,8 +105,28 @@ pub(super) fn too_many_calls(stage: &mut Limited) -> String {
 
 /// The ports of the second call rest for a while.
 pub(super) fn no_ports(stage: &mut Limited) -> String {
-    stage.legs.node.call_records(2);
-    rejected_at(&mut stage.legs, WIDE, &[], OFFER)
+    let legs = &mut stage.legs;
+    until(
+        || "the second call is over".to_owned(),
+        || {
+            let records = legs.node.cli(&["call", "list"]);
+            records.as_array().unwrap().iter().any(|record| record["result"] == "answered").then_some(())
+        },
+    );
+    refused_by(legs, |reason| reason != HELD_BACK)
+}
+
+/// A call that is refused with such a reason: what the proxy was told to keep back holds for a second.
+fn refused_by(legs: &mut Legs, is_it: impl Fn(&str) -> bool) -> String {
+    let last = RefCell::new(String::new());
+    until(
+        || format!("the last refusal said {:?}", last.borrow()),
+        || {
+            let (call_id, reason) = rejected_with(legs, WIDE, &[], OFFER);
+            last.replace(reason);
+            is_it(&last.borrow()).then_some(call_id)
+        },
+    )
 }
 
 /// The first of so many ports, all free a moment ago on both families, of which nobody gets one by asking the system for any port.
@@ -112,5 +138,7 @@ fn free_ports(count: u16) -> u16 {
     candidates.find(|first| (*first..first + count).all(free)).unwrap()
 }
 
+/// What the proxy says for a translator that has asked for fewer calls.
+const HELD_BACK: &str = "Translators Overloaded";
 const NARROW: &str = "0312345678";
 const WIDE: &str = "0441234567";

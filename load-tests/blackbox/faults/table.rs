@@ -95,6 +95,7 @@ pub(super) const OUTSIDE: &[Fault<Legs>] = &[
 pub(super) const LIMITED: &[Fault<Limited>] = &[
     fault("the trunk is full", outside::trunk_is_full, &["trunk narrow", "was full", "1 calls"]),
     fault("too many calls", outside::too_many_calls, &["translator", "503", "too many calls"]),
+    fault("a translator asks for fewer calls", outside::held_back, &["proxy", "503", "overload", "fewer calls"]),
     fault("media ports are used up", outside::no_ports, &["no media ports", "no free media ports"]),
 ];
 

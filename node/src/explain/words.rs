@@ -84,6 +84,7 @@ pub fn rule(role: &str, status: u16, phrase: &str) -> Option<&'static str> {
         "No Route To This Number" => "no route leads to this number",
         "Not Registered" => "no phone is registered for the called line",
         "No Translator Available" => "no translator could be reached, or none is configured",
+        "Translators Overloaded" => "overload: every translator asks for fewer calls than it is given",
         "Going Down" => "the node is draining and takes no new calls",
         "The Node Stops" => "the node was stopped",
         "Relaying Denied" => "the call is addressed to a host that is not ours, or carries a foreign Route",
