@@ -123,8 +123,8 @@ fn what_is_missing_is_made_up_for() {
     assert!(zone.locate(wanted("c.net", None, None), 1).is_empty());
 }
 
-/// RFC 2782: servers are tried by priority; among equals the weight decides how often each is first.
-/// RFC 2782: a target `.` says that the service is not there.
+/// RFC 3263 §4.2: servers are tried by priority; among equals the weight decides how often each is first.
+/// RFC 3263 §4.2: a target `.` says that the service is not there.
 #[test]
 fn servers_come_by_priority_and_weight() {
     let zone = Zone::default()

@@ -73,6 +73,7 @@ tests one machine of it.
 
 /// By number.
 const TITLES: &[(u32, &str)] = &[
+    (2046, "MIME: Media Types"),
     (2827, "Network Ingress Filtering"),
     (3261, "SIP: Session Initiation Protocol"),
     (3262, "Reliability of Provisional Responses"),
@@ -102,6 +103,7 @@ const TITLES: &[(u32, &str)] = &[
     (4213, "Basic Transition Mechanisms for IPv6"),
     (4320, "Actions Addressing Identified Issues with Non-INVITE Transactions"),
     (4475, "SIP Torture Test Messages"),
+    (4488, "Suppression of REFER's Implicit Subscription"),
     (4566, "SDP: Session Description Protocol"),
     (4568, "SDP Security Descriptions"),
     (4585, "RTP/AVPF"),
@@ -111,6 +113,7 @@ const TITLES: &[(u32, &str)] = &[
     (5118, "SIP Torture Test Messages for IPv6"),
     (5389, "STUN"),
     (5393, "Amplification Vulnerability in Forking Proxies"),
+    (5589, "Call Control: Transfer"),
     (5621, "Message Body Handling"),
     (5626, "Managing Client-Initiated Connections (Outbound)"),
     (5627, "Globally Routable User Agent URIs"),
@@ -124,9 +127,11 @@ const TITLES: &[(u32, &str)] = &[
     (6086, "The INFO Method"),
     (6140, "Registration for Multiple Phone Numbers"),
     (6141, "Re-INVITE and Target-Refresh Request Handling"),
+    (6157, "IPv6 Transition in SIP"),
     (6228, "Response Code for Indication of Terminated Dialog (199)"),
     (6324, "Routing Loop Attack Using IPv6 Automatic Tunnels"),
     (6337, "SIP Usage of the Offer/Answer Model"),
+    (6455, "The WebSocket Protocol"),
     (6665, "SIP-Specific Event Notification"),
     (6947, "The altc Attribute in SDP"),
     (7118, "The WebSocket Protocol as a Transport for SIP"),

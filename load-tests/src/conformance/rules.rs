@@ -171,26 +171,28 @@ mod tests {
 
     #[test]
     fn a_test_may_name_several_rules_over_several_lines() {
+        // The bars keep the example from being taken for rules of this test.
         let source = "
-            /// RFC 3261 §12.1, §13.2.2.4: one dialog for each To tag,
-            /// confirmed one by one. More about it.
-            /// RFC 3311 §5: UPDATE
-            /// passes.
+            |/// RFC 3261 §12.1, §13.2.2.4: one dialog for each To tag,
+            |/// confirmed one by one. More about it.
+            |/// RFC 3311 §5: UPDATE
+            |/// passes.
             #[test]
             #[cfg(unix)]
             fn rules() {}
 
-            /// RFC 3261 §1: no test.
+            |/// RFC 3261 §1: no test.
             fn helper() {}
 
             #[test]
             fn without_rules() {}
 
-            /// Words first.
-            /// RFC 3326 §2: no full stop
+            |/// Words first.
+            |/// RFC 3326 §2: no full stop
             #[tokio::test]
             async fn waits() {}
-        ";
+        "
+        .replace('|', "");
         let expected = [
             (3261, "12.1, 13.2.2.4", "one dialog for each To tag, confirmed one by one", "rules"),
             (3311, "5", "UPDATE passes", "rules"),
@@ -198,7 +200,7 @@ mod tests {
         ];
         let expected =
             expected.map(|(rfc, section, words, test)| (rfc, section.into(), words.into(), test.into()));
-        assert_eq!(read(source).unwrap(), expected);
+        assert_eq!(read(&source).unwrap(), expected);
     }
 
     #[test]

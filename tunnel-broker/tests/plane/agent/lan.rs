@@ -210,7 +210,7 @@ fn the_advertisement_says_all_that_a_phone_needs() {
     });
 }
 
-/// RFC 6324: what no subnet of the site has is unreachable at its IAD, and does not go back into the tunnel.
+/// RFC 6324 §3: what no subnet of the site has is unreachable at its IAD, and does not go back into the tunnel.
 #[test]
 fn what_the_site_has_no_subnet_for_ends_at_the_iad() {
     need_root!();
