@@ -216,7 +216,10 @@ fn traffic_speaks_for_a_tunnel_whose_far_side_answers_no_test() {
 
 #[test]
 fn a_firewall_of_our_own_is_told_from_the_routers() {
-    let (_, cause, remedy) = failing(&Evidence { tunnel: TunnelSeen::OnlyDirectly(far()), ..sound() });
+    let directly = || Evidence { tunnel: TunnelSeen::OnlyDirectly(far()), ..sound() };
+    assert_eq!(states(&directly().judge()), "hhhhhhh?", "the SIP centre answered by the routes");
+    let sip = SipSeen::Silent("[2001:db8:c::5]:5060".parse().unwrap());
+    let (_, cause, remedy) = failing(&Evidence { sip, ..directly() });
     assert!(cause.contains("of this box") && remedy.contains("cx6iad"), "{cause} {remedy}");
 }
 
