@@ -4,6 +4,7 @@
 //! Node and sites are in a network namespace that only this process and its children are in: there every address of 127.0.0.0/8 is
 //! a site's own, and the tunnel server makes its device without touching the machine's network.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -43,6 +44,11 @@ pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Logins
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run ip")?;
     anyhow::ensure!(up.success(), "the namespace's loopback interface could not be set up");
     let sites = options.sites;
+    let limit = rlimit::getrlimit(rlimit::Resource::NOFILE)?.0;
+    anyhow::ensure!(
+        u64::from(sites + options.at_once) + OTHER_FILES <= limit,
+        "{sites} sites need as many open files, and this process may have {limit}: give fewer --sites, or raise the limit (ulimit -Hn)"
+    );
     let node = Setup::new(&bench.binary)
         .set("NODE__ROLES", "tunnel-broker,tunnel-server")
         .set("TUNNEL_BROKER__LISTEN", "127.0.0.1:0")
@@ -63,12 +69,12 @@ pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Logins
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let before = node.process().memory()?.resident;
     let mut rounds = Rounds { node: &node, sites: u64::from(sites), before, rows: vec![] };
-    let first = rounds.measure("first login", || log_in(&runtime, broker, options, HOME))?;
+    let first = rounds.measure("first login", || log_in(&runtime, broker, options, HOME, vec![]))?;
     rounds.sessions(first.len())?;
     let first = rounds.measure("ping", || ping(&runtime, first, options.at_once))?;
-    let second = rounds.measure("login from another address", || log_in(&runtime, broker, options, AWAY))?;
+    let second =
+        rounds.measure("login from another address", || log_in(&runtime, broker, options, AWAY, first))?;
     rounds.sessions(second.len())?;
-    drop(first);
     let rows = rounds.rows;
     drop(second);
     let log = node.stop()?;
@@ -133,24 +139,30 @@ impl Rounds<'_> {
 
 /// A site that is logged in.
 struct Session {
+    site: u32,
     reader: BufReader<tokio::net::tcp::OwnedReadHalf>,
     writer: tokio::net::tcp::OwnedWriteHalf,
 }
 
-/// Every site logs in from its address in `network`.
+/// Every site logs in from its address in `network`; its old session it gives up once the new one stands.
 fn log_in(
     runtime: &Runtime,
     broker: SocketAddr,
     options: &Options,
     network: u8,
+    old: Vec<Session>,
 ) -> anyhow::Result<Vec<Session>> {
+    let mut old: HashMap<u32, Session> = old.into_iter().map(|session| (session.site, session)).collect();
     let places = Arc::new(Semaphore::new(options.at_once as usize));
     let mut logins = JoinSet::new();
     for site in 0..options.sites {
         let places = Arc::clone(&places);
+        let old = old.remove(&site);
         let login = async move {
             let _place = places.acquire_owned().await;
-            timeout(PATIENCE, Session::open(broker, network, site)).await.ok()?.ok()
+            let session = timeout(PATIENCE, Session::open(broker, network, site)).await.ok()?.ok();
+            drop(old);
+            session
         };
         logins.spawn_on(login, runtime.handle());
     }
@@ -180,7 +192,7 @@ impl Session {
         socket.bind(SocketAddr::from((Ipv4Addr::new(127, network, high, low), 0)))?;
         let stream: TcpStream = socket.connect(broker).await?;
         let (reader, writer) = stream.into_split();
-        let mut session = Session { reader: BufReader::with_capacity(256, reader), writer };
+        let mut session = Session { site, reader: BufReader::with_capacity(256, reader), writer };
         let greeting = session.line().await?;
         let challenge = greeting.split(' ').nth(1).unwrap_or_default();
         let user = name(site);
@@ -224,5 +236,7 @@ const HOME: u8 = 1;
 const AWAY: u8 = 2;
 const COMMITS: &str = "centrex6_store_commits_total";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a process has open besides its connections.
+const OTHER_FILES: u64 = 500;
 const SETTLE: Duration = Duration::from_secs(1);
 const MIB: f64 = 1024.0 * 1024.0;
