@@ -279,7 +279,8 @@ impl Watch {
             let options = options || !echo;
             let ticket = Ticket(self.random.next_u64());
             self.bucket.take(u32::from(options) + u32::from(echo));
-            self.flights.insert(ticket, Flight { who: (id, address), asked_at: now, options, echo, lives: false });
+            self.flights
+                .insert(ticket, Flight { who: (id, address), asked_at: now, options, echo, lives: false });
             self.deadlines.push_back((now + self.settings.answer_within, ticket));
             self.out.push_back(Output::Probe(Probe { ticket, target: address, options, echo }));
         }

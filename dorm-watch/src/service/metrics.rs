@@ -47,17 +47,16 @@ pub fn describe() {
         "Sites by state: up, tunnel_down, iad_unreachable, phones_missing, not_seen"
     );
     describe_gauge!(ALARMS, Unit::Count, "Open alarms by kind");
-    describe_counter!(
-        PROBES,
-        Unit::Count,
-        "Questions by kind (options, echo) and result (answered, silent)"
-    );
+    describe_counter!(PROBES, Unit::Count, "Questions by kind (options, echo) and result (answered, silent)");
     describe_counter!(
         UNSENT,
         Unit::Count,
         "Questions that this machine could not send, by kind: no route, or no room in the socket"
     );
-    describe_gauge!(ECHO, "Whether ICMPv6 echo requests can be sent: 1, or 0 when the system refuses or [watch] echo is off");
+    describe_gauge!(
+        ECHO,
+        "Whether ICMPv6 echo requests can be sent: 1, or 0 when the system refuses or [watch] echo is off"
+    );
 }
 
 const SITES: &str = "centrex6_sites";
