@@ -51,6 +51,10 @@ struct IadOptions {
     /// unless given. Can be repeated
     #[arg(long, global = true, value_name = "INTERFACE[=VLAN]")]
     lan: Vec<String>,
+    /// Send no router advertisements: another program on this box does, such as radvd or odhcpd. What it must advertise is the /64
+    /// whose first address the agent puts on the interface
+    #[arg(long, global = true)]
+    no_advertise: bool,
     /// How many entries the neighbour table can hold, where the kernel does not tell
     #[arg(long, global = true, value_name = "ENTRIES")]
     neighbour_capacity: Option<u32>,
@@ -155,6 +159,7 @@ impl IadOptions {
             password: if self.password_file.is_some() { None } else { file.password },
             password_file: self.password_file.or(file.password_file),
             lan: if self.lan.is_empty() { file.lan } else { self.lan },
+            no_advertise: self.no_advertise || file.no_advertise,
             neighbour_capacity: self.neighbour_capacity.or(file.neighbour_capacity),
             status_socket: self.status_socket.or(file.status_socket),
             mtu: self.mtu.or(file.mtu),
@@ -179,6 +184,7 @@ impl IadOptions {
             user: self.user.clone().context("--user NAME is missing")?,
             password: self.password()?,
             lans,
+            advertise: !self.no_advertise,
             neighbour_capacity: self.neighbour_capacity,
             status_socket: self.status_socket(),
             mtu: self.mtu.unwrap_or(DEFAULT_MTU),
@@ -250,9 +256,12 @@ mod tests {
         let settings = options("--user two").with_file(Some(file.path())).unwrap().settings().unwrap();
         assert_eq!((settings.broker.port, settings.user.as_str(), settings.mtu), (7, "two", 1400));
         assert_eq!((settings.lans[0].vlan, settings.password.reveal()), (24, "pw"));
+        assert!(settings.advertise);
         let lans =
             options("--lan a=1 --lan b=2").with_file(Some(file.path())).unwrap().settings().unwrap().lans;
         assert_eq!(lans.len(), 2, "one list, not both");
+        let silent = options("--no-advertise").with_file(Some(file.path())).unwrap().settings().unwrap();
+        assert!(!silent.advertise);
         assert!(options("check --broker b.example").broker.is_some(), "behind the verb, too");
     }
 

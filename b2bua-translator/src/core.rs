@@ -292,12 +292,12 @@ impl TranslatorCore {
     }
 
     /// Calls that were ever taken.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn begun(&self) -> usize {
         self.next_call as usize - 1
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.is_empty() && self.env.is_idle()
     }

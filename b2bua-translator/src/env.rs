@@ -303,7 +303,7 @@ impl Env {
         Flow { transport, remote: address, local: known.local, connection: None }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_idle(&self) -> bool {
         self.questions.is_empty() && self.dialogs.is_empty()
     }

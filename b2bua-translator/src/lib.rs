@@ -42,6 +42,8 @@ mod media;
 mod required;
 mod talk;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

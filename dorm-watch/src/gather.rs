@@ -112,9 +112,10 @@ impl SiteGatherer<'_> {
             name: line.map_or_else(|| device.mac.to_string(), |line| line.extension.clone()),
             line: line.map(|line| line.id),
             address: binding
-                .and_then(place_of)
+                .and_then(askable)
                 .or(predicted.map(|address| SocketAddrV6::new(address, SIP_PORT, 0, 0))),
             registered_until: binding.map(|binding| binding.expires_at),
+            takes_udp: binding.is_some_and(|binding| over(binding) == Some(Transport::Udp)),
         }
     }
 
@@ -189,8 +190,9 @@ fn bare_phone(line: &Line, bindings: &[Arc<Binding>]) -> PhonePicture {
     PhonePicture {
         name: line.extension.clone(),
         line: Some(line.id),
-        address: newest.and_then(place_of),
+        address: newest.and_then(askable),
         registered_until: newest.map(|binding| binding.expires_at),
+        takes_udp: newest.is_some_and(|binding| over(binding) == Some(Transport::Udp)),
     }
 }
 
@@ -224,15 +226,24 @@ fn direct(bindings: &[Arc<Binding>]) -> impl Iterator<Item = (IpAddr, &Binding)>
     direct.filter_map(|binding| Some((binding.source?.ip().to_canonical(), &**binding)))
 }
 
+/// Where a registered phone can be asked; nothing for a page in a browser, which is no phone that could go missing (RFC 7118).
+fn askable(binding: &Binding) -> Option<SocketAddrV6> {
+    place_of(binding).filter(|_| !matches!(over(binding), Some(Transport::Ws | Transport::Wss)))
+}
+
+/// The transport that a phone registered over.
+fn over(binding: &Binding) -> Option<Transport> {
+    binding.received.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// Where a registered phone takes SIP over UDP: where it registered from, or, when that was over a stream, the port that its contact names.
 fn place_of(binding: &Binding) -> Option<SocketAddrV6> {
     let SocketAddr::V6(source) = binding.source? else { return None };
     if source.ip().to_ipv4_mapped().is_some() {
         return None;
     }
-    let over = binding.received.split_ascii_whitespace().next().unwrap_or_default();
-    let port = match over.parse() {
-        Ok(Transport::Udp) => source.port(),
+    let port = match over(binding) {
+        Some(Transport::Udp) => source.port(),
         _ => contact_port(&binding.contact).unwrap_or(SIP_PORT),
     };
     Some(SocketAddrV6::new(*source.ip(), port, 0, 0))
@@ -252,3 +263,129 @@ fn sighted(sighting: &Sighting) -> Option<Place> {
 
 /// RFC 3261 §19.1.2.
 const SIP_PORT: u16 = 5060;
+
+#[cfg(test)]
+mod tests {
+    use schema::secret::{Ha1Set, Password, Sealed};
+    use schema::{Account, AccountId, Contents, DeviceId, Mac};
+
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_700_000_000);
+    const LATER: i64 = 1_700_000_600;
+
+    /// A dorm with an IAD, a phone for each of the lines 1 to 3, and a line 4 without a device.
+    fn contents() -> Contents {
+        let site = SiteId(1);
+        let device = |id: i64, model: &str, line: Option<i64>| Device {
+            id: DeviceId(id),
+            line: line.map(LineId),
+            ..Device::new(site, format!("02:00:00:00:00:{id:02x}").parse().expect("a MAC"), model, 24).expect("a device")
+        };
+        let line = |id: i64| Line {
+            id: LineId(id),
+            ..Line::new(site, &format!("10{id}"), &format!("s01-10{id}"), ha1(), sealed())
+                .expect("a line")
+        };
+        let iad = Device { neighbours: Some(64), ..device(9, "a router", None) };
+        Contents {
+            sites: vec![Site {
+                id: site,
+                prefix: Some("2001:db8:1::/48".parse().expect("a prefix")),
+                ..Site::new("Ume", "801", "s01.example.net").expect("a site")
+            }],
+            lines: (1..=4).map(line).collect(),
+            devices: (1..=3).map(|id| device(id, "a phone", Some(id))).chain([iad]).collect(),
+            accounts: vec![Account { id: AccountId(7), ..Account::new("s01", site, sealed()).expect("an account") }],
+            leases: vec![Lease { up: true, neighbours: Some(6), reported_at: Some(1), ..Lease::new(AccountId(7)) }],
+            ..Contents::default()
+        }
+    }
+
+    fn ha1() -> Ha1Set {
+        Ha1Set::of("s01", "realm", &Password::new("secret"))
+    }
+
+    fn sealed() -> Sealed {
+        Sealed::from_stored(String::new())
+    }
+
+    fn binding(line: i64, over: &str, source: &str, contact: &str) -> Binding {
+        Binding {
+            line: LineId(line),
+            contact: contact.to_owned(),
+            call_id: "call".to_owned(),
+            cseq: 1,
+            q: 1000,
+            expires_at: LATER,
+            stored_until: LATER,
+            path: Vec::new(),
+            received: format!("{over} [::1]:5060 {source} n1"),
+            user_agent: None,
+            instance: None,
+            reg_id: None,
+            source: Some(source.parse().expect("an address")),
+        }
+    }
+
+    fn picture(contents: &Contents, bindings: impl IntoIterator<Item = Binding>) -> SitePicture {
+        let locations = Locations::new();
+        bindings.into_iter().for_each(|binding| locations.put(binding));
+        gather(&Directory::from(contents), &locations, NOW).sites.remove(0)
+    }
+
+    fn phone<'p>(picture: &'p SitePicture, name: &str) -> &'p PhonePicture {
+        picture.phones.iter().find(|phone| phone.name == name).expect("a phone")
+    }
+
+    #[test]
+    fn what_is_not_registered_is_asked_where_its_mac_predicts() {
+        let picture = picture(&contents(), []);
+        assert_eq!(picture.phones.len(), 4, "the IAD is no phone");
+        let expected = "[2001:db8:1:18:0:ff:fe00:1]:5060".parse().ok();
+        assert_eq!(phone(&picture, "101").address, expected);
+        assert_eq!(phone(&picture, "104").address, None, "nothing is known of it");
+        assert_eq!(picture.iad, "2001:db8:1:18::1".parse().ok());
+        assert_eq!(picture.table, Some(64));
+        let lease = picture.tunnel.and_then(|tunnel| tunnel.lease).expect("a lease");
+        assert_eq!(lease.report, Some(Report { entries: 6, capacity: None, at: 1 }));
+    }
+
+    #[test]
+    fn what_is_registered_is_asked_where_it_registered_from() {
+        let home = "[2001:db8:1:18:0:ff:fe00:1]";
+        let bindings = [
+            binding(1, "udp", &format!("{home}:5062"), "sip:101@[2001:db8:1:18:0:ff:fe00:1]:5999"),
+            binding(2, "tls", "[2001:db8:1:18::2]:40000", "sips:102@[2001:db8:1:18::2]:5071;transport=tcp"),
+            binding(3, "wss", "[2001:db8:1:18::3]:40001", "sip:x@page.invalid;transport=ws"),
+            Binding { expires_at: 1, ..binding(4, "udp", "[2001:db8:1:18::4]:5060", "sip:104@lapsed") },
+        ];
+        let picture = picture(&contents(), bindings);
+        let seen = |name| {
+            let phone = phone(&picture, name);
+            (phone.address.map(|address| address.to_string()), phone.takes_udp, phone.registered_until)
+        };
+        assert_eq!(seen("101"), (Some(format!("{home}:5062")), true, Some(LATER)));
+        assert_eq!(seen("102"), (Some("[2001:db8:1:18::2]:5071".to_owned()), false, Some(LATER)));
+        // A page in a browser; the phone of the same line may be where it should be.
+        assert_eq!(seen("103"), (Some("[2001:db8:1:18:0:ff:fe00:3]:5060".to_owned()), false, Some(LATER)));
+        assert_eq!(seen("104"), (None, false, None), "lapsed");
+        assert!(picture.lines[1].mismatch.is_some() && picture.lines[0].mismatch.is_none());
+    }
+
+    #[test]
+    fn a_phone_of_a_roaming_line_is_not_asked_abroad() {
+        let mut contents = contents();
+        contents.lines[0].anywhere = true;
+        let abroad = binding(1, "udp", "[2001:db8:ffff::1]:5060", "sip:101@[2001:db8:ffff::1]");
+        let proxied = Binding {
+            path: vec!["<sip:edge.example.net;lr>".to_owned()],
+            ..binding(2, "udp", "[2001:db8:eeee::1]:5060", "sip:102@[2001:db8:1:18::2]")
+        };
+        let picture = picture(&contents, [abroad, proxied]);
+        let home = |name| phone(&picture, name).address.is_some_and(|at| picture.prefix.unwrap_or_default().contains(at.ip()));
+        assert!(home("101") && home("102"), "{:#?}", picture.phones);
+        assert_eq!(phone(&picture, "101").registered_until, None);
+        assert_eq!(picture.lines[1].bindings, [], "an edge proxy's address is no phone's");
+    }
+}

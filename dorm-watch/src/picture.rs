@@ -103,6 +103,8 @@ pub struct PhonePicture {
     pub address: Option<SocketAddrV6>,
     /// Until when its line is registered, in seconds since 1970.
     pub registered_until: Option<i64>,
+    /// Whether it registered over UDP, so that it takes OPTIONS for sure. Another one's silence counts only when it has answered before.
+    pub takes_udp: bool,
 }
 
 /// A line and where it was seen.

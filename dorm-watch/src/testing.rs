@@ -36,6 +36,7 @@ pub(crate) fn phone_of(site: SiteId, phone: u16) -> PhonePicture {
         name: (101 + phone).to_string(),
         line: Some(LineId(site.0 * 1000 + i64::from(phone))),
         address: Some(SocketAddrV6::new(address(site, phone + 0x100), 5060, 0, 0)),
+        takes_udp: true,
         registered_until: Some(i64::MAX),
     }
 }

@@ -49,9 +49,7 @@ async fn a_phone_at_the_wrong_site_is_named_with_both_sites() {
         ("Ume", "801", "s01.example.net", "2001:db8:1::/48"),
         ("Sakura", "802", "s02.example.net", "::1/128"),
     ] {
-        node.cli(&[
-            "site", "add", "--name", name, "--code", code, "--domain", domain, "--prefix", prefix,
-        ]);
+        node.cli(&["site", "add", "--name", name, "--code", code, "--domain", domain, "--prefix", prefix]);
     }
     let line = node.add_line("s01.example.net", "101");
     assert!(soon("it is refused", unregistered(&node, &line).register()).await.is_err());

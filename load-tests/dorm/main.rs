@@ -12,6 +12,7 @@ mod neighbour_table;
 mod old_client;
 mod power_cut;
 mod protocol_41_blocked;
+mod radvd;
 mod renumbering;
 mod spoofed_source;
 mod support;

@@ -1,6 +1,7 @@
 //! Load tests of Centrex6.
 
 mod bench;
+mod conformance;
 mod keep;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Dorms with their IADs and phones, an IPv4 internet, the centre and a carrier, in network namespaces of this machine
     Lab(keep::LabArgs),
+    /// Write docs/conformance.md from the tests' own words and results
+    Conformance(conformance::ConformanceArgs),
     /// The baseline of `bench relay`: forwards datagrams between pairs of ports until standard input ends
     #[command(hide = true)]
     Forward(bench::ForwardArgs),
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Lab(args) => keep::run(&args),
         Command::Forward(args) => bench::forward(&args),
     };

@@ -32,7 +32,7 @@ pub struct Node {
     setup: Setup,
     /// Where `/metrics` is.
     pub admin: SocketAddr,
-    /// Where phones register over UDP.
+    /// Where phones register over UDP; port 0 when it plays no such role, as with the two below.
     pub proxy: SocketAddr,
     /// Where trunks reach the translator over UDP.
     pub trunk_side: SocketAddr,
@@ -330,9 +330,20 @@ impl Node {
                         all.iter().filter_map(Value::as_str).find_map(|text| text.strip_prefix("udp:"))?;
                     udp.parse().ok()
                 };
-                let roles =
-                    (address("registrar_proxy"), address("translator_ipv4"), address("translator_ipv6"));
-                if let (Some(proxy), Some(trunk_side), Some(translator)) = roles {
+                // A role that it does not play has no address.
+                let roles = [
+                    ("registrar-proxy", "registrar_proxy"),
+                    ("translator", "translator_ipv4"),
+                    ("translator", "translator_ipv6"),
+                ];
+                let plays = |role: &str| {
+                    status["roles"].as_array().is_some_and(|roles| roles.iter().any(|own| own == role))
+                };
+                let addresses = roles.map(|(role, listener)| match plays(role) {
+                    true => address(listener),
+                    false => Some(self.proxy),
+                });
+                if let [Some(proxy), Some(trunk_side), Some(translator)] = addresses {
                     (self.proxy, self.trunk_side, self.translator) = (proxy, trunk_side, translator);
                     return Ok(());
                 }

@@ -40,8 +40,8 @@ pub enum ListenerError {
     /// There is no `transport:` before the address.
     #[error("expected transport:address:port, such as \"udp:[::]:5060\"")]
     NoTransport,
-    /// The transport is unknown or not served yet.
-    #[error("transport {0:?} is not served: expected udp, tcp or tls")]
+    /// The transport is unknown.
+    #[error("transport {0:?} is not served: expected udp, tcp, tls, ws or wss")]
     Transport(String),
     /// What follows the transport is not an address and port.
     #[error("{0:?} is not address:port (IPv6 addresses stand in brackets, as in [::1]:5060)")]
@@ -54,7 +54,7 @@ impl FromStr for Listener {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         let (transport, addr) = word.split_once(':').ok_or(ListenerError::NoTransport)?;
         let transport = match transport.parse() {
-            Ok(transport @ (Transport::Udp | Transport::Tcp | Transport::Tls)) => transport,
+            Ok(transport) => transport,
             _ if addr.contains(':') || addr.contains(']') => {
                 return Err(ListenerError::Transport(transport.to_owned()));
             }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for word in ["udp:[::]:5060", "tcp:192.0.2.1:5070", "tls:[::]:5061"] {
+        for word in ["udp:[::]:5060", "tcp:192.0.2.1:5070", "tls:[::]:5061", "wss:[::]:443"] {
             assert_eq!(word.parse::<Listener>().unwrap().to_string(), word);
         }
     }

@@ -105,9 +105,14 @@ impl Asked {
     }
 }
 
-/// A flow as a binding stores it: transport, local and remote address, and the node whose flow it is.
+/// A flow as a binding stores it: transport, local and remote address, and the node whose flow it is; and the stream's name, where no
+/// other stream may be used instead.
 pub(crate) fn flow_text(flow: &Flow, node: &str) -> String {
-    format!("{} {} {} {node}", flow.transport, flow.local, flow.remote)
+    let text = format!("{} {} {} {node}", flow.transport, flow.local, flow.remote);
+    match flow.connection.filter(|_| flow.transport.is_websocket()) {
+        Some(connection) => format!("{text} {:x}", connection.0),
+        None => text,
+    }
 }
 
 /// The REGISTER makes no sense, in words for the reason phrase.

@@ -30,6 +30,11 @@ impl Transport {
         matches!(self, Transport::Tls | Transport::Wss)
     }
 
+    /// Whether it is a WebSocket: only its client can open one, so that no other connection ever leads there (RFC 7118 §5).
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Transport::Ws | Transport::Wss)
+    }
+
     /// 5061 under TLS, else 5060 (RFC 3261 §19.1.2); the WebSocket ports are HTTP's (RFC 7118 §5.4).
     pub fn default_port(self) -> u16 {
         match self {
@@ -77,6 +82,26 @@ impl FromStr for Transport {
 /// Names one open stream connection within the process. Its worker is the one that owns the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u64);
+
+impl ConnectionId {
+    /// The same connection and no other: when it is gone, sending fails, and no other connection is looked for or opened (RFC 5626 §5.3).
+    pub fn only(self) -> ConnectionId {
+        ConnectionId(self.0 | ONLY)
+    }
+
+    /// Whether no other connection will do.
+    pub fn is_only(self) -> bool {
+        self.0 & ONLY != 0
+    }
+
+    /// The connection's own name.
+    pub fn name(self) -> ConnectionId {
+        ConnectionId(self.0 & !ONLY)
+    }
+}
+
+/// The bit that marks [`ConnectionId::only`]: below the worker's number, above what counts connections.
+const ONLY: u64 = 1 << 55;
 
 /// Both ends of a way that bytes took or shall take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

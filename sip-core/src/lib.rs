@@ -11,6 +11,7 @@
 //! | [`auth`] | digest authentication, both sides' arithmetic |
 //! | [`core`] | the [`Core`](core::Core) trait that the async shell drives |
 //! | [`owner`] | which worker a message belongs to, before it is parsed |
+//! | [`stun`] | keep-alives of phones on UDP |
 //! | [`flow`], [`ids`], [`clock`] | ground-floor values: where bytes travel, what identifies things, what time it is |
 
 pub mod auth;
@@ -20,6 +21,7 @@ pub mod dialog;
 pub mod flow;
 pub mod ids;
 pub mod owner;
+pub mod stun;
 #[doc(hidden)]
 pub mod testing;
 pub mod transaction;

@@ -1,6 +1,6 @@
 //! Route information preprocessing (RFC 3261 §16.4), and what it says about the sender.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::wire::header::{NameAddr, Route};
@@ -108,7 +108,17 @@ impl Path {
             }
             (uri, _) => uri,
         };
-        let mut next = next_hop(&uri, flow, settings)?;
+        let next = match next_hop(&uri, flow, settings) {
+            Some(next) if !is_over_websocket(&uri) => self.facing_side(next, settings),
+            // A browser has no address to be reached at, and names one in `.invalid` (RFC 7118 §5.2); others name a host that we do not
+            // know. Their connection leads there.
+            _ => self.facing.and_then(|facing| facing.own_flow(flow, settings))?,
+        };
+        Some((message, next))
+    }
+
+    /// The next hop from the side that our value faces.
+    fn facing_side(&self, mut next: Flow, settings: &Settings) -> Flow {
         if let Some(facing) = self.facing.filter(|facing| facing.transport == next.transport) {
             next.connection = facing.connection;
             if let Some(local) = facing
@@ -118,13 +128,33 @@ impl Path {
                 next.local = local;
             }
         }
-        Some((message, next))
+        next
     }
 
     /// The Request-URI after preprocessing.
     pub(crate) fn uri(&self) -> Result<Uri, UriError> {
         self.message.request_uri()
     }
+}
+
+impl Facing {
+    /// The connection to the side that the value faces, and nowhere else: its far end is not known.
+    fn own_flow(&self, incoming: &Flow, settings: &Settings) -> Option<Flow> {
+        let connection = self.connection?.only();
+        let ours =
+            || settings.listeners.iter().find(|own| own.transport == self.transport).map(|own| own.addr);
+        let local = self.local.or_else(ours).unwrap_or(incoming.local);
+        let nowhere = match local {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        Some(Flow { transport: self.transport, local, remote: nowhere, connection: Some(connection) })
+    }
+}
+
+/// Whether the URI's transport is one that we cannot open.
+fn is_over_websocket(uri: &Uri) -> bool {
+    uri.sip().and_then(SipUri::required_transport).is_some_and(Transport::is_websocket)
 }
 
 #[cfg(test)]
@@ -226,5 +256,26 @@ mod tests {
         let (_, next) =
             path("sip:a@[2001:db8::20]:40000", &values).next(&udp, &Settings::for_tests()).unwrap();
         assert_eq!((next.transport, next.connection), (Transport::Tcp, Some(ConnectionId(5))));
+    }
+
+    /// RFC 7118 §5.2: a browser's Contact leads nowhere; requests to it go over its connection.
+    #[test]
+    fn a_browser_is_reached_over_its_connection() {
+        let udp = flow(Transport::Udp, None);
+        let settings = Settings::for_tests();
+        for (transport, uri) in [
+            (Transport::Ws, "sip:a@df7jal23ls0d.invalid;transport=ws"),
+            // Under TLS, too, `transport=ws` is what the URI says.
+            (Transport::Wss, "sip:a@df7jal23ls0d.invalid;transport=ws"),
+            (Transport::Wss, "sips:a@[2001:db8::20]:40000;transport=ws"),
+            (Transport::Tcp, "sip:a@phone.local;transport=tcp"),
+        ] {
+            let values = record(&flow(transport, Some(5)), &udp);
+            let (_, next) = path(uri, &values).next(&udp, &settings).unwrap();
+            assert_eq!((next.transport, next.connection), (transport, Some(ConnectionId(5).only())), "{uri}");
+            assert_eq!((next.local, next.remote.port()), (flow(transport, None).local, 0), "{uri}");
+            // Without a connection there is no way.
+            assert!(path(uri, &record(&udp, &udp)).next(&udp, &settings).is_none(), "{uri}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use schema::Binding;
-use sip_core::flow::{Flow, Transport};
+use sip_core::flow::{ConnectionId, Flow, Transport};
 use sip_core::wire::header::NameAddr;
 use sip_core::wire::{SipUri, Uri};
 
@@ -126,9 +126,11 @@ fn learned(received: &str, incoming: &Flow, settings: &Settings) -> Option<Flow>
     let transport = words.next()?.parse().ok()?;
     let (local, remote) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let is_own = words.next() == Some(&settings.node) && settings.listens_on(local);
+    let connection = words.next().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let connection = connection.map(|number| ConnectionId(number).only());
     match (is_own, transport) {
-        // The shell finds the stream that the phone keeps open by its address.
-        (true, _) => Some(Flow { transport, local, remote, connection: None }),
+        // Where no stream is named, the shell finds the one that the phone keeps open by its address.
+        (true, _) => Some(Flow { transport, local, remote, connection }),
         (false, Transport::Udp) => settings.outgoing(transport, remote, incoming),
         (false, _) => None,
     }
@@ -203,6 +205,11 @@ mod tests {
         let settings = Settings::for_tests();
         let target = of_binding(&binding("sip:a@192.0.2.1", 1000), &incoming(), &settings).unwrap();
         assert_eq!(target.flow.remote, "[2001:db8::10]:6000".parse().unwrap());
+        // RFC 7118 §5: no other connection leads to a page.
+        let received = "WS [2001:db8::1]:5060 [2001:db8::10]:6000 node1 ab".to_owned();
+        let page = Binding { received, ..Binding::clone(&binding("sip:a@x.invalid;transport=ws", 1000)) };
+        let flow = of_binding(&page, &incoming(), &settings).unwrap().flow;
+        assert_eq!(flow.connection, Some(ConnectionId(0xab).only()));
         // Another node's flow, and one from before this node got another address.
         for received in [
             "UDP [2001:db8::2]:5060 [2001:db8::10]:6000 node2",

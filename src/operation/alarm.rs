@@ -75,16 +75,9 @@ impl AlarmOperation {
             }
             AlarmOperation::Show { id } => Ok(Reply::Item(shown(&*find(office, id)?, office))),
             AlarmOperation::Ack { id, by, comment } => {
-                let alarm = find(office, id)?;
                 let by = by.unwrap_or_else(|| "unknown".to_owned());
-                let acked = Alarm {
-                    acked_at: Some(jiff::Timestamp::now().as_millisecond()),
-                    acked_by: Some(by.clone()),
-                    comment: comment.clone(),
-                    ..Alarm::clone(&alarm)
-                };
-                acked.check()?;
-                let acked = acknowledge(office, acked, by, comment).await?;
+                acked(&*find(office, id)?, &by, &comment).check()?;
+                let acked = acknowledge(office, id, by, comment).await?;
                 let by = acked.acked_by.clone().unwrap_or_default();
                 let message = format!("{by} has taken note of alarm {id}: {}", acked.cause);
                 Ok(Reply::Done { message, item: shown(&acked, office) })
@@ -110,20 +103,35 @@ pub(super) fn time(unix_ms: i64) -> String {
 /// Through the watch when it runs here, because it writes the alarm too; else to the store, from where the watch takes it.
 async fn acknowledge(
     office: &Office,
-    acked: Alarm,
+    id: i64,
     by: String,
     comment: Option<String>,
 ) -> Result<Alarm, OperationError> {
     if let Some(watch) = office.live.as_ref().and_then(|live| live.watch.as_ref()) {
-        match watch.acknowledge(acked.id, by, comment).await {
-            Some(Acknowledged::Done(alarm)) => return Ok(*alarm),
-            Some(Acknowledged::Unsaved) => return Err(schema::SaveError::Away.into()),
-            Some(Acknowledged::NotOpen) | None => {}
+        for _ in 0..TRIES {
+            match watch.acknowledge(AlarmId(id), by.clone(), comment.clone()).await {
+                Some(Acknowledged::Done(alarm)) => return Ok(*alarm),
+                Some(Acknowledged::Unsaved) => return Err(schema::SaveError::Away.into()),
+                // One that the watch raises or clears at this moment must not be written between its own writes.
+                Some(Acknowledged::NotOpen) if find(office, id)?.is_active() => {
+                    tokio::time::sleep(AGAIN).await
+                }
+                Some(Acknowledged::NotOpen) | None => break,
+            }
         }
     }
-    match office.write(Change::PutAlarm(acked)).await? {
+    match office.write(Change::PutAlarm(acked(&*find(office, id)?, &by, &comment))).await? {
         Change::PutAlarm(alarm) => Ok(alarm),
         _ => Err(OperationError::NoRow),
+    }
+}
+
+fn acked(alarm: &Alarm, by: &str, comment: &Option<String>) -> Alarm {
+    Alarm {
+        acked_at: Some(jiff::Timestamp::now().as_millisecond()),
+        acked_by: Some(by.to_owned()),
+        comment: comment.clone(),
+        ..alarm.clone()
     }
 }
 
@@ -154,3 +162,8 @@ fn shown(alarm: &Alarm, office: &Office) -> Value {
         "acked_at": alarm.acked_at,
     })
 }
+
+/// How often the watch is asked about an alarm that the store holds open, and how long between. It does not know one that another
+/// watch raised before its next look.
+const TRIES: u32 = 20;
+const AGAIN: std::time::Duration = std::time::Duration::from_millis(50);

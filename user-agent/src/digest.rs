@@ -195,7 +195,7 @@ mod tests {
         value[at..].split('"').next().unwrap_or_default()
     }
 
-    /// RFC 7616 §3.9.1.
+    /// RFC 7616 §3.9.1: the examples of the RFC.
     #[test]
     fn the_examples_of_rfc_7616() {
         let mufasa = Credentials { user: "Mufasa".to_owned(), password: "Circle of Life".to_owned() };

@@ -5,9 +5,9 @@ use std::time::Duration;
 use schema::{CallResult, Direction, EndedBy, LineId, TrunkId};
 use sip_core::wire::{Method, Name};
 
-use super::harness::*;
 use crate::question::Side;
 use crate::relay::SourcePolicy;
+use crate::testing::harness::*;
 
 #[test]
 fn an_outbound_call() {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sip_core::wire::{Message, Method, Name};
 
-use super::harness::*;
 use crate::question::Side;
 use crate::sdp::Direction;
+use crate::testing::harness::*;
 
 const UPDATES: (Name, &str) = (Name::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, PRACK");
 const RELIABLE: [(Name, &str); 2] = [(Name::Require, "100rel"), (Name::RSeq, "1")];

@@ -6,7 +6,7 @@ use schema::{CallResult, EndedBy, TrunkId};
 use sip_core::wire::header::Reason;
 use sip_core::wire::{Method, Name};
 
-use super::harness::*;
+use crate::testing::harness::*;
 
 fn offer() -> Option<String> {
     Some(sdp(PHONE_MEDIA, 11_000))

@@ -6,7 +6,7 @@ use schema::{CallResult, EndedBy};
 use sip_core::wire::header::Via;
 use sip_core::wire::{Builder, Message, Method, Name};
 
-use super::harness::*;
+use crate::testing::harness::*;
 
 fn offer() -> Option<String> {
     Some(sdp(PHONE_MEDIA, 11_000))

@@ -1,10 +1,9 @@
-//! Whole calls through the core: a hand-moved clock, scripted peers that exchange real messages, and a world that is faked.
+//! Whole calls through the core, with the peers and the world of `testing`.
 
 mod calls;
 mod early;
 mod failover;
 mod hangup;
-mod harness;
 mod limits;
 mod offers;
 mod random;

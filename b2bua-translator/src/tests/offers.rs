@@ -5,9 +5,9 @@ use std::time::Duration;
 use schema::EndedBy;
 use sip_core::wire::{Method, Name};
 
-use super::harness::*;
 use crate::question::Side;
 use crate::sdp::Direction;
+use crate::testing::harness::*;
 
 const HOLD: &str = "m=audio 11000 RTP/AVP 0 8\r\na=sendonly\r\n";
 const HELD: &str = "m=audio 4000 RTP/AVP 0\r\na=recvonly\r\n";

@@ -6,9 +6,9 @@ use schema::EndedBy;
 use sip_core::wire::header::{RAck, RSeq};
 use sip_core::wire::{Message, Method, Name};
 
-use super::harness::*;
 use crate::question::Side;
 use crate::sdp::Direction;
+use crate::testing::harness::*;
 
 const RELIABLE: (Name, &str) = (Name::Require, "100rel");
 const FIRST: (Name, &str) = (Name::RSeq, "1");

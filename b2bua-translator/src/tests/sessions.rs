@@ -5,7 +5,7 @@ use std::time::Duration;
 use schema::EndedBy;
 use sip_core::wire::{Method, Name};
 
-use super::harness::*;
+use crate::testing::harness::*;
 
 const TIMER: (Name, &str) = (Name::Supported, "timer");
 const UPDATES: (Name, &str) = (Name::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sip_core::wire::{Method, Name};
 
-use super::harness::*;
 use crate::settings::KeepAlive;
+use crate::testing::harness::*;
 
 fn watching() -> Harness {
     let mut settings = settings();

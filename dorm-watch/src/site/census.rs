@@ -152,11 +152,11 @@ impl Site {
         lease.is_some_and(|lease| lease.up)
     }
 
-    /// A phone that has answered or is registered should answer, unless its line is known to be elsewhere.
+    /// A phone that has answered or is registered over UDP should answer, unless its line is known to be elsewhere.
     fn is_expected(&self, phone: &PhonePicture) -> bool {
         let target = phone.address.and_then(|address| self.targets.get(address));
         let seen = target.is_some_and(Target::is_seen);
         let away = phone.line.is_some_and(|line| self.away.contains(&line));
-        (seen || phone.registered_until.is_some()) && !away
+        (seen || phone.registered_until.is_some() && phone.takes_udp) && !away
     }
 }

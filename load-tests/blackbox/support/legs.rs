@@ -140,6 +140,26 @@ impl End {
         }
     }
 
+    /// The next two messages but 100 must be responses with these statuses, in either order.
+    pub(crate) fn expect_both(&mut self, statuses: [u16; 2]) -> [Message; 2] {
+        let mut next = || {
+            loop {
+                let message = self.raw.receive();
+                let status = message.status().map(|(status, _)| status);
+                if status != Some(100) {
+                    return (status, message);
+                }
+            }
+        };
+        let [first, second] = [next(), next()];
+        let wanted = statuses.map(Some);
+        if [first.0, second.0] == wanted {
+            return [first.1, second.1];
+        }
+        assert_eq!([second.0, first.0], wanted, "{:#?} {:#?}", first.1, second.1);
+        [second.1, first.1]
+    }
+
     /// The next message but 100 must be a request of this method.
     pub(crate) fn expect_request(&mut self, method: &str) -> Message {
         loop {

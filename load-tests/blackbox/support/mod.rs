@@ -9,6 +9,7 @@ mod phone;
 pub(crate) mod raw;
 mod sipp;
 mod tls;
+mod websocket;
 
 use std::future::Future;
 use std::io::Write;

@@ -149,6 +149,10 @@ impl Node {
                 .and_then(|nodes| nodes.iter().find(|node| node["name"] == self.setup.name.as_str()));
             let address = |role: &str, transport: &str| {
                 let listeners = own?["listeners"][role].as_array()?;
+                if listeners.is_empty() {
+                    // The node does not play the role.
+                    return Some(self.proxy);
+                }
                 let found =
                     listeners.iter().filter_map(Value::as_str).find_map(|text| text.strip_prefix(transport));
                 found?.parse().ok()

@@ -15,6 +15,8 @@ pub(crate) struct Raw {
     link: Link,
     pub(crate) local: SocketAddr,
     pub(crate) server: SocketAddr,
+    /// Who sends, in a Via: the socket's address, or for a page what stands in its place.
+    host: String,
     waiting: VecDeque<Message>,
 }
 
@@ -45,7 +47,7 @@ impl Raw {
     pub(crate) fn udp_at(local: SocketAddr, server: SocketAddr) -> Raw {
         let socket = UdpSocket::bind(local).unwrap();
         let local = socket.local_addr().unwrap();
-        Raw { link: Link::Udp(socket), local, server, waiting: VecDeque::new() }
+        Raw { link: Link::Udp(socket), local, server, host: local.to_string(), waiting: VecDeque::new() }
     }
 
     /// A TCP connection.
@@ -57,7 +59,11 @@ impl Raw {
     pub(crate) fn over(stream: Box<dyn Stream>, transport: &'static str) -> Raw {
         let (local, server) = (stream.tcp().local_addr().unwrap(), stream.tcp().peer_addr().unwrap());
         let link = Link::Stream { stream, transport, read: Vec::new(), ended: false };
-        Raw { link, local, server, waiting: VecDeque::new() }
+        let host = match transport {
+            "WS" | "WSS" => format!("{}.invalid", unique()),
+            _ => local.to_string(),
+        };
+        Raw { link, local, server, host, waiting: VecDeque::new() }
     }
 
     /// Sends bytes as they are.
@@ -80,21 +86,31 @@ impl Raw {
     /// body. `from` is a user and a domain.
     pub(crate) fn request(&self, method: &str, uri: &str, from: &str) -> Message {
         let id = unique();
-        let (transport, local) = (self.transport(), self.local);
         let user = from.split('@').next().unwrap_or_default();
-        let parameter = match transport {
-            "UDP" => String::new(),
-            other => format!(";transport={}", other.to_ascii_lowercase()),
-        };
         let mut request = Message::request(method, uri);
-        request.push("Via", format!("SIP/2.0/{transport} {local};branch=z9hG4bK{id};rport"));
+        request.push("Via", format!("SIP/2.0/{} {};branch=z9hG4bK{id};rport", self.transport(), self.host));
         request.push("Max-Forwards", "70");
         request.push("From", format!("<sip:{from}>;tag=f{id}"));
         request.push("To", format!("<{uri}>"));
         request.push("Call-ID", format!("call{id}"));
         request.push("CSeq", format!("1 {method}"));
-        request.push("Contact", format!("<sip:{user}@{local}{parameter}>"));
+        request.push("Contact", format!("<sip:{user}@{}>", self.contact()));
         request
+    }
+
+    /// Host and parameters of this socket in a Contact.
+    pub(crate) fn contact(&self) -> String {
+        match self.transport() {
+            "UDP" => self.host.clone(),
+            // RFC 7118 §5.2: no URI says `wss`.
+            "WSS" => format!("{};transport=ws", self.host),
+            other => format!("{};transport={}", self.host, other.to_ascii_lowercase()),
+        }
+    }
+
+    /// Host and parameters in the Contact of a response or of a request in a dialog, where many phones leave the transport out.
+    fn short_contact(&self) -> String {
+        if self.transport().starts_with("WS") { self.contact() } else { self.host.clone() }
     }
 
     /// Sends a request, answers the challenge to it, and gives the request as it was sent last.
@@ -173,7 +189,7 @@ impl Raw {
         for route in request.headers("Record-Route") {
             response.push("Record-Route", route);
         }
-        response.push("Contact", format!("<sip:phone@{}>", self.local));
+        response.push("Contact", format!("<sip:phone@{}>", self.short_contact()));
         extra.iter().for_each(|(name, value)| response.push(name, *value));
         response
     }
@@ -319,7 +335,7 @@ pub(crate) fn in_dialog(
 ) -> Message {
     let mut request = Message::request(method, target);
     request
-        .push("Via", format!("SIP/2.0/{} {};branch=z9hG4bK{};rport", from.transport(), from.local, unique()));
+        .push("Via", format!("SIP/2.0/{} {};branch=z9hG4bK{};rport", from.transport(), from.host, unique()));
     let mut routes = response.values("Record-Route");
     if caller {
         routes.reverse();
@@ -331,7 +347,7 @@ pub(crate) fn in_dialog(
     request.push("To", response.header(remote).unwrap());
     request.push("Call-ID", response.header("Call-ID").unwrap());
     request.push("CSeq", format!("{cseq} {method}"));
-    request.push("Contact", format!("<sip:phone@{}>", from.local));
+    request.push("Contact", format!("<sip:phone@{}>", from.short_contact()));
     request
 }
 

@@ -68,6 +68,15 @@ impl Certificates {
 
     /// A TLS connection to the node.
     pub(crate) fn connect(&self, server: SocketAddr, identity: &Identity) -> Result<Raw, rustls::Error> {
+        Ok(Raw::over(Box::new(self.stream(server, identity)?), "TLS"))
+    }
+
+    /// The same as a stream of bytes.
+    pub(super) fn stream(
+        &self,
+        server: SocketAddr,
+        identity: &Identity,
+    ) -> Result<StreamOwned<ClientConnection, TcpStream>, rustls::Error> {
         let stream = TcpStream::connect(server).unwrap();
         let mut connection =
             ClientConnection::new(self.client(identity), ServerName::from(server.ip())).unwrap();
@@ -75,7 +84,7 @@ impl Certificates {
         if let Err(error) = connection.complete_io(&mut tcp) {
             return Err(rustls::Error::General(error.to_string()));
         }
-        Ok(Raw::over(Box::new(StreamOwned::new(connection, stream)), "TLS"))
+        Ok(StreamOwned::new(connection, stream))
     }
 
     /// A connection as a phone makes it: it shows no certificate.

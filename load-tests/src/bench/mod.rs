@@ -6,6 +6,7 @@
 mod baseline;
 mod calls;
 mod kamailio;
+mod logins;
 mod registrations;
 mod relay;
 mod report;
@@ -54,6 +55,8 @@ enum Which {
     Registrations(registrations::Options),
     /// Calls through proxy and translator to a gateway, signalling only, at rising rates
     Calls(calls::Options),
+    /// Sites log in by DTCP, keep alive, and move to another address; needs root, for a network namespace of its own
+    Logins(logins::Options),
     /// RTP of real calls through the translator, both ways
     Relay(relay::Options),
 }
@@ -70,7 +73,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let Common { json, binary, workers, no_peers } = &args.common;
     let binary = binary.clone().map_or_else(release_binary, Ok)?;
     anyhow::ensure!(binary.exists(), "{} is missing: run `cargo build --release` first", binary.display());
-    Sipp::check()?;
+    if !matches!(args.which, Some(Which::Logins(_))) {
+        Sipp::check()?;
+    }
     // Every relayed call takes four sockets here and four in the node, which inherits the limit.
     rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
     let bench = Bench { binary, workers: *workers, peers: !no_peers };
@@ -78,6 +83,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     match &args.which {
         Some(Which::Registrations(options)) => report.registrations = registrations::run(&bench, options)?,
         Some(Which::Calls(options)) => report.calls = calls::run(&bench, options)?,
+        Some(Which::Logins(options)) => report.logins = logins::run(&bench, options)?,
         Some(Which::Relay(options)) => report.relay = relay::run(&bench, options)?,
         None => {
             report.registrations = registrations::run(&bench, &registrations::Options::short())?;

@@ -16,6 +16,8 @@ pub(super) struct Report {
     pub(super) calls: Vec<Calls>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) relay: Vec<Relay>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) logins: Vec<Logins>,
 }
 
 /// Where it was measured.
@@ -82,9 +84,31 @@ pub(super) struct Relay {
     pub(super) platform_ratio: Option<f64>,
 }
 
+/// One round of sites at the tunnel broker.
+#[derive(Serialize)]
+pub(super) struct Logins {
+    pub(super) round: &'static str,
+    pub(super) sites: u64,
+    pub(super) failures: u64,
+    pub(super) wall_s: f64,
+    pub(super) per_second: f64,
+    pub(super) cpu_us_each: Option<f64>,
+    pub(super) commits: Option<u64>,
+    /// The node's memory after the round.
+    pub(super) rss_mib: f64,
+    /// What of it came with the sessions and tunnels, divided by their number.
+    pub(super) bytes_a_session: Option<f64>,
+}
+
 impl Report {
     pub(super) fn new(machine: Machine) -> Report {
-        Report { machine, registrations: Vec::new(), calls: Vec::new(), relay: Vec::new() }
+        Report {
+            machine,
+            registrations: Vec::new(),
+            calls: Vec::new(),
+            relay: Vec::new(),
+            logins: Vec::new(),
+        }
     }
 }
 
@@ -210,6 +234,39 @@ impl fmt::Display for Report {
                     number(row.cpu_us_each, 2),
                     number(row.packets_per_cpu_second, 0),
                     number(row.platform_ratio, 2),
+                ]
+            });
+            table(f, &head, rows.collect())?;
+        }
+        if !self.logins.is_empty() {
+            writeln!(
+                f,
+                "\nSites at the tunnel broker, broker and tunnel server in one process (DTCP over TCP)"
+            )?;
+            let head = [
+                "round",
+                "",
+                "sites",
+                "failed",
+                "wall s",
+                "per s",
+                "CPU us",
+                "commits",
+                "MiB",
+                "bytes a session",
+            ];
+            let rows = self.logins.iter().map(|row| {
+                vec![
+                    row.round.to_owned(),
+                    String::new(),
+                    row.sites.to_string(),
+                    row.failures.to_string(),
+                    format!("{:.1}", row.wall_s),
+                    format!("{:.0}", row.per_second),
+                    number(row.cpu_us_each, 0),
+                    row.commits.map_or_else(|| "-".to_owned(), |commits| commits.to_string()),
+                    format!("{:.1}", row.rss_mib),
+                    number(row.bytes_a_session, 0),
                 ]
             });
             table(f, &head, rows.collect())?;

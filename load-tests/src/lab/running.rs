@@ -280,7 +280,7 @@ impl Lab {
              [translator]\nlisten_ipv6 = [\"udp:[{CENTRE}]:5070\"]\n\
              listen_ipv4 = [\"udp:{TRUNK_SIDE}:{TRANSLATOR_PORT}\"]\n\
              [tunnel_broker]\nlisten = \"{BROKER}:20200\"\nservers = [\"[{TUNNEL_INSIDE}]:{CONTROL_PORT}\"]\n\
-             centre_sip = \"[{CENTRE}]:5060\"\n",
+             centre_sip = \"[{CENTRE}]:5060\"\n{QUICK_WATCH}",
         );
         let namespace = Namespace::named(&self.plan.centre);
         let mut centre = Node::new(&setup.binary, "centre", &namespace, &folder, &sections, &setup.centre)?;
@@ -367,6 +367,9 @@ impl Lab {
 const TRANSLATOR_PORT: u16 = 5070;
 /// Where the tunnel server takes the broker's orders.
 const CONTROL_PORT: u16 = 20202;
+/// People who break something in a lab do not wait for minutes until the watch sees it.
+const QUICK_WATCH: &str = "[watch]\nphone_interval_s = 10\niad_interval_s = 5\nretry_interval_ms = 1000\nanswer_within_ms = 1500\n\
+                           survey_interval_s = 10\ngrace_s = 5\n";
 const REGISTERED_IN: Duration = Duration::from_secs(60);
 /// Lines of a log that a failed test shows.
 const SHOWN: usize = 40;

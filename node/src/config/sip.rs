@@ -27,7 +27,7 @@ pub struct Sip {
     pub stream: StreamLimits,
 }
 
-/// Limits on TCP connections, each per role.
+/// Limits on stream connections, each per role, and who may open WebSockets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamLimits {
     /// The most connections in all.
@@ -38,6 +38,12 @@ pub struct StreamLimits {
     pub idle: Duration,
     /// How long opening a connection may take.
     pub connect: Duration,
+    /// How long the handshakes of a connection (TLS, WebSocket) may take.
+    pub handshake: Duration,
+    /// Pages from these origins may open WebSockets; without any, all may.
+    pub origins: Vec<String>,
+    /// How often a WebSocket's client is asked for a sign of life.
+    pub ping: Duration,
 }
 
 impl Sip {
@@ -97,6 +103,9 @@ impl StreamLimits {
             ),
             idle: section.seconds("connection_idle_s", default.idle, 10..=86_400),
             connect: section.millis("connect_ms", default.connect, 100..=32_000),
+            handshake: section.millis("handshake_ms", default.handshake, 100..=60_000),
+            origins: section.list("websocket_origins", default.origins),
+            ping: section.seconds("websocket_ping_s", default.ping, 5..=86_400),
         }
     }
 }
@@ -123,6 +132,9 @@ impl Default for StreamLimits {
             max_connections_per_source: 1_000,
             idle: Duration::from_secs(900),
             connect: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
+            origins: vec![],
+            ping: Duration::from_secs(60),
         }
     }
 }

@@ -82,7 +82,7 @@ fn all_bad_values_are_told_at_once_with_their_places() {
     let errors = errors(text, &[]);
     let expected = [
         "c6.toml:3:9: sip.t2_ms: must not be shorter than t1_ms",
-        "c6.toml:6:12: registrar_proxy.listen: transport \"sctp\" is not served: expected udp, tcp or tls",
+        "c6.toml:6:12: registrar_proxy.listen: transport \"sctp\" is not served: expected udp, tcp, tls, ws or wss",
         "c6.toml:7:17: registrar_proxy.max_expires_s: expected an integer, found string",
         "c6.toml:9:9: log.level: ",
         "c6.toml:10:16: log.mask_numbers: expected true or false, found integer",

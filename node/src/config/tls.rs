@@ -24,8 +24,6 @@ pub struct Tls {
     pub client_key: Option<PathBuf>,
     /// The oldest version spoken.
     pub min_version: TlsVersion,
-    /// How long a handshake may take.
-    pub handshake: Duration,
     /// How often the files are looked at for changes.
     pub check: Duration,
 }
@@ -41,7 +39,6 @@ impl Tls {
             client_certificate: section.optional("client_certificate"),
             client_key: section.optional("client_key"),
             min_version: section.parsed("min_version", default.min_version),
-            handshake: section.millis("handshake_ms", default.handshake, 100..=60_000),
             check: section.seconds("check_s", default.check, 1..=86_400),
         };
         let pairs = [
@@ -69,7 +66,6 @@ impl Default for Tls {
             client_certificate: None,
             client_key: None,
             min_version: TlsVersion::V1_2,
-            handshake: Duration::from_secs(10),
             check: Duration::from_secs(60),
         }
     }

@@ -27,12 +27,6 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
-    /// The transport is not served.
-    #[error("cannot listen on {listener}: transport not served")]
-    Transport {
-        /// The listener.
-        listener: Listener,
-    },
 }
 
 /// Opens every listener for every worker. Gives the addresses that they got, and each worker's sockets.
@@ -65,10 +59,7 @@ pub(crate) fn bind(
             };
             match listener.transport {
                 Transport::Udp => worker.udp.push(socket.into()),
-                Transport::Tcp | Transport::Tls => {
-                    worker.streams.push((listener.transport, listen(socket).map_err(failed)?));
-                }
-                _ => return Err(BindError::Transport { listener: *listener }),
+                transport => worker.streams.push((transport, listen(socket).map_err(failed)?)),
             }
         }
         bound.push(Listener { transport: listener.transport, addr });

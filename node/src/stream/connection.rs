@@ -1,108 +1,37 @@
-//! One stream connection: bytes to messages, messages to bytes, keep-alives, and its end.
+//! One connection as a stream of bytes (TCP, TLS): bytes to messages, messages to bytes, keep-alives.
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
+use std::pin::Pin;
+use std::task::ready;
 
-use bytes::{Bytes, BytesMut};
-use sip_core::core::TransmitId;
-use sip_core::flow::{ConnectionId, Flow};
-use sip_core::owner::owner;
+use sip_core::flow::Flow;
 use sip_core::transaction::unframed;
-use sip_core::wire::frame::{Frame, FrameError, Framer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Duration, Instant, sleep_until};
+use sip_core::wire::frame::{Frame, Framer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Duration;
 
-use super::{Shared, StreamEvent};
-use crate::handover::{Handed, Origin};
-
-/// A message that waits for a connection.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) origin: Origin,
-    pub(super) bytes: Bytes,
-}
-
-/// What is known of an open connection.
-pub(super) struct Connection {
-    pub(super) flow: Flow,
-    pub(super) id: ConnectionId,
-    pub(super) shared: Rc<Shared>,
-    pub(super) queue: mpsc::Receiver<Outgoing>,
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the peer closed it")]
-    Peer,
-    #[error("it was idle")]
-    Idle,
-    #[error("we are closing")]
-    Ours,
-    #[error(transparent)]
-    Framing(#[from] FrameError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
+use super::Shared;
+use super::queue::{Outgoing, Receiver};
+use super::session::{Connection, End, State, deliver, farewell, note_end};
 
 /// Reads and writes until the connection ends from either side; then tells everybody who may have known it.
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: Connection) {
     let Connection { flow, id, shared, mut queue } = connection;
-    shared.metrics.connections_opened.increment(1);
-    shared.metrics.connections_open.increment(1);
-    let state = State {
-        last_use: Cell::new(Instant::now()),
-        under_way: Cell::new(None),
-        pong: Notify::new(),
-        last_word: Cell::new(None),
-    };
+    let state = State::begin(&shared);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let end = tokio::select! {
         end = read(&mut reader, flow, &shared, &state) => end,
         end = write(&mut writer, &mut queue, &shared, &state) => end,
-        () = idle(shared.limits.idle, &state) => Err(End::Idle),
+        () = state.idle(shared.limits.idle) => Err(End::Idle),
     };
     let end = end.err().unwrap_or(End::Ours);
-    match end {
-        End::Idle => shared.metrics.closed_idle.increment(1),
-        End::Framing(_) => shared.metrics.closed_framing.increment(1),
-        _ => {}
-    }
-    tracing::debug!(remote = %shared.mask.addr(flow.remote), reason = %end, "connection ended");
+    note_end(&end, &flow, &shared);
     if matches!(end, End::Framing(_)) && state.under_way.get().is_none() {
-        let _ = tokio::time::timeout(PARTING, part(reader, writer, &mut queue, &state)).await;
+        let parting = Box::pin(part(reader, writer, &mut queue, &state));
+        let _ = tokio::time::timeout(PARTING, parting).await;
     }
-    if let Some(origin) = state.under_way.get() {
-        report(origin, &shared).await;
-    }
-    shared.metrics.connections_open.decrement(1);
-    for peer in shared.peers.others(shared.worker) {
-        let _ = peer.send(Handed::Closed(id)).await;
-    }
-    give_up(queue, id, &shared).await;
-}
-
-/// Ends a connection that carries nothing any more: what waits for it has failed.
-pub(super) async fn give_up(mut queue: mpsc::Receiver<Outgoing>, id: ConnectionId, shared: &Shared) {
-    queue.close();
-    while let Ok(outgoing) = queue.try_recv() {
-        report(outgoing.origin, shared).await;
-    }
-    let _ = shared.events.send(StreamEvent::Closed(id)).await;
-}
-
-/// What reading and writing tell each other.
-struct State {
-    /// When the last whole message or keep-alive passed: bytes alone do not keep a connection.
-    last_use: Cell<Instant>,
-    /// The message that is being written.
-    under_way: Cell<Option<Origin>>,
-    /// The peer has asked for a sign of life.
-    pong: Notify,
-    /// What the peer is told before the connection is closed.
-    last_word: Cell<Option<Bytes>>,
+    farewell(state, queue, id, &shared).await;
 }
 
 /// Answers what came before the message that could not be framed, then that one, and closes. What still comes is read and dropped,
@@ -110,7 +39,7 @@ struct State {
 async fn part(
     reader: impl AsyncRead + Unpin,
     mut writer: impl AsyncWrite + Unpin,
-    queue: &mut mpsc::Receiver<Outgoing>,
+    queue: &mut Receiver,
     state: &State,
 ) -> io::Result<()> {
     while let Ok(Some(Outgoing { origin, bytes })) = tokio::time::timeout(LINGER, queue.recv()).await {
@@ -132,13 +61,10 @@ async fn read(
     state: &State,
 ) -> Result<(), End> {
     let mut framer = Framer::new(&shared.framing);
-    let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
-        buffer.clear();
-        if reader.read_buf(&mut buffer).await? == 0 {
+        if fill(reader, &mut framer, shared).await? == 0 {
             return Err(End::Peer);
         }
-        framer.push(&buffer);
         loop {
             let frame = match framer.next_frame() {
                 Ok(Some(frame)) => frame,
@@ -148,12 +74,9 @@ async fn read(
                     return Err(error.into());
                 }
             };
-            state.last_use.set(Instant::now());
+            state.touch();
             match frame {
-                Frame::Message(bytes) => {
-                    shared.metrics.stream_messages_received.increment(1);
-                    deliver(flow, bytes, shared).await;
-                }
+                Frame::Message(bytes) => deliver(flow, bytes, shared).await,
                 Frame::Ping => {
                     shared.metrics.keep_alives.increment(1);
                     state.pong.notify_one();
@@ -163,20 +86,25 @@ async fn read(
     }
 }
 
-/// Gives a message to its owner. Waiting here keeps this connection from being read, and so slows a peer that sends too much.
-async fn deliver(flow: Flow, bytes: Bytes, shared: &Shared) {
-    let owner = owner(&bytes, shared.peers.count());
-    if owner == shared.worker {
-        let _ = shared.events.send(StreamEvent::Received { flow, bytes }).await;
-    } else if let Some(peer) = shared.peers.to(owner) {
-        shared.metrics.handed_over.increment(1);
-        let _ = peer.send(Handed::Received { flow, bytes }).await;
-    }
+/// Reads what is there into the framer, by way of a buffer that all connections of the worker share: most wait most of the time.
+async fn fill(
+    reader: &mut (impl AsyncRead + Unpin),
+    framer: &mut Framer,
+    shared: &Shared,
+) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut memory = shared.read_buffer.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut memory);
+        ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+        framer.push(buffer.filled());
+        Ok(buffer.filled().len()).into()
+    })
+    .await
 }
 
 async fn write(
     writer: &mut (impl AsyncWrite + Unpin),
-    queue: &mut mpsc::Receiver<Outgoing>,
+    queue: &mut Receiver,
     shared: &Shared,
     state: &State,
 ) -> Result<(), End> {
@@ -191,7 +119,7 @@ async fn write(
                 writer.write_all(&bytes).await?;
                 writer.flush().await?;
                 state.under_way.set(None);
-                state.last_use.set(Instant::now());
+                state.touch();
                 shared.metrics.stream_messages_sent.increment(1);
             }
             // RFC 5626 §3.5.1: a double CRLF is answered by a single one. Several that wait are one sign of life.
@@ -203,28 +131,9 @@ async fn write(
     }
 }
 
-async fn idle(limit: Duration, state: &State) {
-    loop {
-        let until = state.last_use.get() + limit;
-        if until <= Instant::now() {
-            return;
-        }
-        sleep_until(until).await;
-    }
-}
-
-async fn report(origin: Origin, shared: &Shared) {
-    shared.metrics.dropped_send_failed.increment(1);
-    if origin.id != TransmitId::NONE {
-        let _ = shared.events.send(StreamEvent::Failed(origin)).await;
-    }
-}
-
 /// How long a peer may take to hear the last answers.
 const PARTING: Duration = Duration::from_secs(2);
 /// How long the workers may take to answer what came before.
 const LINGER: Duration = Duration::from_millis(500);
 /// How many bytes of a peer that does not stop sending are read meanwhile.
 const MOST_LEFT: u64 = 256 * 1024;
-/// Bytes read at once.
-const READ_BUFFER: usize = 16 * 1024;

@@ -1,19 +1,23 @@
 //! Stream connections of one worker: accepted, reused, opened on demand.
 //!
-//! A connection is anything that is `AsyncRead + AsyncWrite` and belongs to the worker that accepted or opened it. What a transport
-//! does before the first message stands in [`greeting`]; then it goes through [`connection::serve`].
+//! A connection belongs to the worker that accepted or opened it. What a transport does before the first message stands in
+//! [`greeting`]; then it is a stream of bytes ([`connection`]) or of messages ([`websocket`]). What both do is in [`session`].
 
 mod connection;
 mod greeting;
+mod queue;
 mod remotes;
+mod session;
+mod websocket;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use sip_core::core::Transmit;
@@ -22,12 +26,12 @@ use sip_core::ids::WorkerId;
 use sip_core::wire::Limits;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
 
 pub(crate) use self::remotes::Remotes;
 
-use self::connection::{Connection, Outgoing};
+use self::queue::{Outgoing, Receiver, Refused, Sender, queue};
+use self::session::Connection;
 use crate::config::StreamLimits;
 use crate::handover::{Origin, Peers};
 use crate::listener::Listener;
@@ -60,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) tls: Option<RoleTls>,
     pub(crate) framing: Limits,
     pub(crate) mask: Mask,
+    /// For one read at a time.
+    read_buffer: RefCell<Box<[u8]>>,
     events: mpsc::Sender<StreamEvent>,
 }
 
@@ -76,7 +82,7 @@ pub(crate) struct Streams {
 
 struct Handle {
     remote: (Transport, SocketAddr),
-    queue: mpsc::Sender<Outgoing>,
+    queue: Sender,
 }
 
 impl Streams {
@@ -89,8 +95,10 @@ impl Streams {
     ) -> io::Result<(Self, mpsc::Receiver<StreamEvent>)> {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let SharedParts { worker, peers, metrics, limits, tls, max_message_bytes, mask } = shared;
+        let read_buffer = RefCell::new(vec![0; READ_BUFFER].into_boxed_slice());
         let framing = Limits { max_bytes: max_message_bytes, ..Limits::default() };
-        let shared = Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, events });
+        let shared =
+            Rc::new(Shared { worker, peers, metrics, limits, tls, framing, mask, read_buffer, events });
         let (mut local, mut accepting) = (vec![], JoinSet::new());
         for (transport, listener) in listeners {
             local.push(Listener { transport, addr: listener.local_addr()? });
@@ -143,20 +151,24 @@ impl Streams {
         let mut outgoing = Outgoing { origin, bytes };
         // Each turn but the last forgets a connection that has just ended, and a new one takes its first message.
         loop {
-            let named = flow.connection.filter(|id| self.open.contains_key(id));
+            let named = flow.connection.map(ConnectionId::name).filter(|id| self.open.contains_key(id));
             let other = || self.remotes.find(&key).filter(|id| self.open.contains_key(id));
-            let id = match named.or_else(other) {
-                Some(id) => id,
-                None => self.open(flow).map_err(|()| origin)?,
+            let id = match (named, flow.connection.is_some_and(ConnectionId::is_only)) {
+                (Some(id), _) => id,
+                (None, true) => return Err(origin),
+                (None, false) => match other() {
+                    Some(id) => id,
+                    None => self.open(flow).map_err(|()| origin)?,
+                },
             };
             let handle = self.open.get(&id).ok_or(origin)?;
             match handle.queue.try_send(outgoing) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(_)) => {
+                Err(Refused::Full(_)) => {
                     self.shared.metrics.dropped_send_full.increment(1);
                     return Err(origin);
                 }
-                Err(TrySendError::Closed(back)) => {
+                Err(Refused::Closed(back)) => {
                     self.closed(id);
                     outgoing = back;
                 }
@@ -186,6 +198,8 @@ impl Streams {
     fn open(&mut self, flow: Flow) -> Result<ConnectionId, ()> {
         // A WebSocket is opened by its client, and only ever leads there (RFC 7118 §5).
         let is_possible = match flow.transport {
+            // The connection was named, and the place behind it is not known.
+            _ if flow.remote.port() == 0 => false,
             Transport::Tcp => true,
             Transport::Tls => self.shared.tls.is_some(),
             Transport::Udp | Transport::Ws | Transport::Wss => false,
@@ -214,20 +228,16 @@ impl Streams {
                 }
                 Err(error) => {
                     tracing::debug!(remote = %shared.mask.addr(flow.remote), %error, "cannot connect");
-                    connection::give_up(queue, id, &shared).await;
+                    session::give_up(queue, id, &shared).await;
                 }
             }
         });
         Ok(id)
     }
 
-    fn register(
-        &mut self,
-        transport: Transport,
-        remote: SocketAddr,
-    ) -> (ConnectionId, mpsc::Receiver<Outgoing>) {
+    fn register(&mut self, transport: Transport, remote: SocketAddr) -> (ConnectionId, Receiver) {
         let id = new_id(self.shared.worker);
-        let (sender, queue) = mpsc::channel(SEND_QUEUE);
+        let (sender, queue) = queue();
         let remote = (transport, remote);
         self.open.insert(id, Handle { remote, queue: sender });
         self.remotes.add(remote, id);
@@ -253,11 +263,20 @@ pub(crate) fn owner_of(id: ConnectionId) -> WorkerId {
 }
 
 fn new_id(worker: WorkerId) -> ConnectionId {
-    // Counted over the whole process, so that connections of two roles never share an identifier.
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> 8);
+    // Counted over the whole process, so that connections of two roles never share an identifier; and from where no earlier process on this
+    // machine has counted to, because phones and stored bindings name connections of before a restart.
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        AtomicU64::new((since_1970.as_secs() << CONNECTIONS_A_SECOND) & COUNTED)
+    });
+    let number = NEXT.fetch_add(1, Ordering::Relaxed) & COUNTED;
     ConnectionId(u64::from(worker.0) << 56 | number)
 }
+
+/// The part of an identifier that counts.
+const COUNTED: u64 = (1 << 55) - 1;
+/// More connections than any process opens in a second, as a power of two.
+const CONNECTIONS_A_SECOND: u32 = 22;
 
 async fn accept(listener: TcpListener, transport: Transport, events: mpsc::Sender<StreamEvent>) {
     loop {
@@ -291,10 +310,10 @@ fn is_usable_source(local: IpAddr, remote: IpAddr) -> bool {
     local.is_ipv6() == remote.is_ipv6() && !local.is_unspecified()
 }
 
+/// Bytes read at once.
+const READ_BUFFER: usize = 16 * 1024;
 /// Events that wait for the worker; beyond it the connections are not read, and TCP slows their peers.
 const EVENT_QUEUE: usize = 1024;
-/// Messages that wait for one connection.
-const SEND_QUEUE: usize = 256;
 /// How long closing connections may take to send what is queued.
 const CLOSING_GRACE: Duration = Duration::from_secs(1);
 /// Between attempts to accept after one has failed.
@@ -309,5 +328,7 @@ mod tests {
         let (a, b) = (new_id(WorkerId(3)), new_id(WorkerId(255)));
         assert_eq!((owner_of(a), owner_of(b)), (WorkerId(3), WorkerId(255)));
         assert_ne!(a, new_id(WorkerId(3)));
+        assert!(!b.is_only() && b.only().is_only());
+        assert_eq!((b.only().name(), owner_of(a.only())), (b, WorkerId(3)));
     }
 }

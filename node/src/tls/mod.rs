@@ -18,7 +18,6 @@ mod watch;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -117,11 +116,6 @@ impl RoleTls {
     pub(crate) fn names_at(&self, remote: SocketAddr) -> Vec<String> {
         let names = self.names.as_ref().map(|names| names.names(remote)).unwrap_or_default();
         if names.is_empty() { vec![remote.ip().to_string()] } else { names }
-    }
-
-    /// How long a handshake may take.
-    pub(crate) fn handshake(&self) -> Duration {
-        self.tls.config.handshake
     }
 }
 

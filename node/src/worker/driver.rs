@@ -12,6 +12,7 @@ use sip_core::core::{Core, Input, Output, TimerId, Transmit, TransmitId};
 use sip_core::flow::{Flow, Transport};
 use sip_core::ids::WorkerId;
 use sip_core::owner::{is_keep_alive, may_be_sip, owner};
+use sip_core::stun;
 use tokio::sync::{mpsc, watch};
 
 use super::activity::Presence;
@@ -277,6 +278,9 @@ where
             if is_keep_alive(datagram.bytes) {
                 // Over datagrams there is nothing to answer: RFC 5626 §3.5.2 has STUN for that.
                 self.metrics.keep_alives.increment(1);
+            } else if stun::is_stun(datagram.bytes) {
+                self.metrics.keep_alives.increment(1);
+                self.answer_stun(datagram.bytes, datagram.local, datagram.remote);
             } else if datagram.bytes.len() > self.max_message_bytes {
                 self.metrics.dropped_oversize.increment(1);
             } else if !may_be_sip(datagram.bytes) {
@@ -292,6 +296,15 @@ where
             }
         }
         self.batch = batch;
+    }
+
+    /// RFC 5626 §8, from here: nothing of it concerns a core.
+    fn answer_stun(&mut self, datagram: &[u8], local: SocketAddr, remote: SocketAddr) {
+        if let Some(bytes) = stun::answer(datagram, remote) {
+            let flow = Flow { transport: Transport::Udp, local, remote, connection: None };
+            let origin = Origin { worker: self.worker, id: TransmitId::NONE };
+            self.transmit_datagram(Transmit { id: TransmitId::NONE, flow, bytes }, origin);
+        }
     }
 
     fn deliver(&mut self, flow: Flow, bytes: &[u8]) {

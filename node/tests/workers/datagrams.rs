@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use sip_core::ids::{IdSource, WorkerId};
 use sip_core::owner::owner;
 
+use tokio::net::UdpSocket;
+
 use crate::toy::{Platform, UdpClient, message};
 
 #[tokio::test]
@@ -62,6 +64,34 @@ async fn bursts_are_answered_whole() {
             let answer = client.receive().await;
             answers.insert(answer.split_once(": ").unwrap().1.parse::<u32>().unwrap());
         }
+    }
+    platform.stop().await;
+}
+
+/// RFC 5626 §8: STUN on the SIP port tells where a phone is seen, over both families, beside SIP.
+#[tokio::test]
+async fn stun_is_answered_on_the_same_port() {
+    let platform = Platform::start("stun", 2);
+    for server in platform.udp() {
+        let socket = UdpSocket::bind((server.ip(), 0)).await.unwrap();
+        socket.connect(server).await.unwrap();
+        let request = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], b"twelve bytes"].concat();
+        let mut buffer = [0; 600];
+        // Over the loopback nothing is lost but what a full socket drops, and this one is empty.
+        socket.send(&request).await.unwrap();
+        let length = socket.recv(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..2], [1, 1]);
+        assert_eq!(&buffer[8..20], b"twelve bytes");
+        let family = if server.is_ipv6() { 2 } else { 1 };
+        assert_eq!((buffer[25], length), (family, if server.is_ipv6() { 44 } else { 32 }));
+        let port = u16::from_be_bytes([buffer[26], buffer[27]]) ^ 0x2112;
+        assert_eq!(port, socket.local_addr().unwrap().port());
+        // An indication is a keep-alive that wants nothing back (RFC 5389 §7.3.2); the next thing heard is SIP's.
+        let indication = [&[0, 0x11][..], &request[2..]].concat();
+        socket.send(&indication).await.unwrap();
+        socket.send(&message("BLOB x", "call", "sip")).await.unwrap();
+        let length = socket.recv(&mut buffer).await.unwrap();
+        assert!(String::from_utf8_lossy(&buffer[..length]).ends_with(": sip"));
     }
     platform.stop().await;
 }

@@ -8,3 +8,4 @@ mod questions_and_timers;
 mod streams;
 mod tls;
 mod toy;
+mod websocket;

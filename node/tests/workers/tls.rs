@@ -224,12 +224,12 @@ async fn a_server_must_have_every_name_that_is_expected() {
 
 #[tokio::test]
 async fn a_client_that_never_greets_is_closed_and_takes_a_place_meanwhile() {
-    let mut files = Files::new();
-    files.config.handshake = Duration::from_millis(100);
+    let files = Files::new();
     let tls = RoleTls::new(files.load());
     let platform = Platform::start_with("silent", 1, |config| {
         config.listen.push(Listener { transport: Transport::Tls, addr: "[::1]:0".parse().unwrap() });
         config.tls = Some(tls);
+        config.stream.handshake = Duration::from_millis(100);
         config.stream.max_connections_per_source = 1;
     });
     let server = platform.workers.local().last().unwrap().addr;

@@ -92,7 +92,7 @@ impl Clients {
         let id = self.last;
         self.by_key.insert(key.clone(), id);
         if let Some(connection) = flow.connection {
-            self.by_connection.insert((connection, id));
+            self.by_connection.insert((connection.name(), id));
         }
         self.entries.insert(id, Entry { key, machine: None, flow, has_user, armed: None });
         self.finish(now, settings, id, step, None, out);
@@ -231,7 +231,7 @@ impl Clients {
         let Some(mut entry) = self.entries.remove(&id) else { return };
         self.by_key.remove(&entry.key);
         if let Some(connection) = entry.flow.connection {
-            self.by_connection.remove(&(connection, id));
+            self.by_connection.remove(&(connection.name(), id));
         }
         out.arm(Side::Client, id, &mut entry.armed, None);
         if entry.has_user {

@@ -232,7 +232,7 @@ mod tests {
         assert!(script.machine().is_none());
     }
 
-    /// RFC 3261 §9.1.
+    /// RFC 3261 §9.1: a CANCEL waits for a provisional response, and its INVITE is given up 64 T1 later.
     #[test]
     fn cancel_waits_for_a_provisional_response_and_then_64_t1() {
         let mut clock = Clock::udp();
@@ -259,7 +259,7 @@ mod tests {
         assert!(script.cancel.is_none());
     }
 
-    /// RFC 3261 §17.1.4.
+    /// RFC 3261 §17.1.4: a transport error ends a transaction that waits for a final response.
     #[test]
     fn transport_failure_by_state() {
         let clock = Clock::udp();

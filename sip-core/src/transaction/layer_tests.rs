@@ -193,7 +193,7 @@ fn an_invite_without_an_answer_gets_a_100_after_200_ms() {
     bench.assert_empty();
 }
 
-/// RFC 6026 §7.1.
+/// RFC 6026 §7.1: once a call is answered, its INVITE is absorbed when it comes again, and ACKs and 2xx pass.
 #[test]
 fn an_accepted_invite_passes_acks_and_absorbs_invites() {
     let mut bench = Bench::new();
@@ -225,7 +225,6 @@ fn a_failure_without_an_ack_is_told() {
     bench.assert_empty();
 }
 
-/// RFC 3261 §9.2.
 #[test]
 fn a_refusal_of_a_stranger_goes_out_once_for_each_invite() {
     let mut bench = Bench::new();
@@ -243,6 +242,7 @@ fn a_refusal_of_a_stranger_goes_out_once_for_each_invite() {
     assert_eq!(bench.layer.active(), 0);
 }
 
+/// RFC 3261 §9.2: a CANCEL is answered each time, and takes effect once.
 #[test]
 fn a_cancel_is_answered_and_told_once() {
     let mut bench = Bench::new();
@@ -272,7 +272,7 @@ fn a_cancel_without_match_gets_481() {
     assert_eq!(bench.layer.counters().refused_unmatched, 1);
 }
 
-/// RFC 3261 §8.2.2.2.
+/// RFC 3261 §8.2.2.2: a request that came by another path already is answered with 482.
 #[test]
 fn a_merged_request_gets_482() {
     let mut bench = Bench::new();

@@ -227,7 +227,7 @@ mod tests {
         assert!(script.machine().is_none());
     }
 
-    /// RFC 6026 §7.1.
+    /// RFC 6026 §7.1: once a call is answered, its INVITE is absorbed when it comes again, and ACKs and 2xx pass.
     #[test]
     fn accepted_absorbs_invites_and_passes_acks_and_2xx() {
         let mut clock = Clock::udp();

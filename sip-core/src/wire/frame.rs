@@ -67,7 +67,12 @@ impl Framer {
             match self.progress {
                 Progress::Between => match self.between() {
                     Some(frame) => return Ok(Some(frame)),
-                    None if self.buffer.is_empty() || is_line_end(&self.buffer) => return Ok(None),
+                    None if self.buffer.is_empty() => {
+                        // Most streams are idle most of the time, and shall keep no memory then.
+                        self.buffer = BytesMut::new();
+                        return Ok(None);
+                    }
+                    None if is_line_end(&self.buffer) => return Ok(None),
                     None => self.progress = Progress::Head(0),
                 },
                 Progress::Head(from) => match parse::find_body(&self.buffer, from) {

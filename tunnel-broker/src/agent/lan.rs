@@ -27,6 +27,8 @@ pub(super) struct LanPort {
     lan: Lan,
     number: usize,
     heard: mpsc::Sender<Heard>,
+    /// Whether it is we who advertise here.
+    advertises: bool,
     advertiser: Advertiser,
     interface: Option<Interface>,
     /// The interface's addresses, as last seen.
@@ -55,11 +57,12 @@ pub(super) struct Wanted {
 }
 
 impl LanPort {
-    pub(super) fn new(lan: Lan, number: usize, heard: mpsc::Sender<Heard>) -> LanPort {
+    pub(super) fn new(lan: Lan, number: usize, advertises: bool, heard: mpsc::Sender<Heard>) -> LanPort {
         LanPort {
             lan,
             number,
             heard,
+            advertises,
             advertiser: Advertiser::new(StdRng::from_rng(&mut rand::rng())),
             interface: None,
             addresses: Vec::new(),
@@ -124,7 +127,7 @@ impl LanPort {
             // It may be there from an agent that was killed.
             self.assigned = Some((interface.index, address));
         }
-        let prefix = subnet?;
+        let prefix = subnet?.filter(|_| self.advertises);
         let Wanted { routes, ref dns, mtu, .. } = *wanted;
         self.advertiser.set(now, Content { prefix, routes, dns: dns.clone(), mtu });
         if came_back {
@@ -143,7 +146,7 @@ impl LanPort {
                     return;
                 }
                 let routes = advertisement.router_lifetime > Duration::ZERO;
-                if is_new && (routes || !advertisement.prefixes.is_empty()) {
+                if is_new && self.advertises && (routes || !advertisement.prefixes.is_empty()) {
                     let interface = &self.lan.interface;
                     tracing::warn!(interface, router = %source, "another router advertises on the LAN: phones may take the wrong way");
                 }
@@ -222,6 +225,7 @@ impl LanPort {
             carrier: self.interface.as_ref().is_some_and(|interface| interface.carrier),
             address: self.address(),
             address_state: self.address().and_then(|address| self.state_of(address)),
+            advertises: self.advertises,
             advertised: self.last_sent.map(ago),
             phones: neighbours.iter().filter(is_phone).count() as u32,
             others: self

@@ -118,7 +118,9 @@ impl Agent {
         let now = Instant::now();
         let (heard_in, heard) = mpsc::channel(QUEUE);
         let lans = settings.lans.iter().cloned().enumerate();
-        let lans = lans.map(|(number, lan)| LanPort::new(lan, number, heard_in.clone())).collect();
+        let lans = lans
+            .map(|(number, lan)| LanPort::new(lan, number, settings.advertise, heard_in.clone()))
+            .collect();
         tracing::info!(broker = %settings.broker, user = settings.user, "the agent starts");
         Ok(Agent {
             kernel: Kernel::connect()?,

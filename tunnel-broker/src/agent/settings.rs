@@ -19,6 +19,8 @@ pub struct Settings {
     pub password: Password,
     /// The LANs on which the phones are.
     pub lans: Vec<Lan>,
+    /// Whether the agent sends router advertisements; otherwise another program on the box does.
+    pub advertise: bool,
     /// How many entries the neighbour table can hold, where the kernel does not tell.
     pub neighbour_capacity: Option<u32>,
     /// Where the running agent tells how it is.
@@ -206,6 +208,7 @@ mod tests {
             user: user.into(),
             password: Password::new("secret"),
             lans: lans.iter().map(|lan| lan.parse().unwrap()).collect(),
+            advertise: true,
             neighbour_capacity: None,
             status_socket: PathBuf::new(),
             mtu,

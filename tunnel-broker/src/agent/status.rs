@@ -166,6 +166,8 @@ pub struct LanStatus {
     pub address: Option<Ipv6Addr>,
     /// Whether that can be used.
     pub address_state: Option<AddressState>,
+    /// Whether the agent sends router advertisements here; otherwise another program does.
+    pub advertises: bool,
     /// When the last router advertisement went out.
     pub advertised: Option<u64>,
     /// Neighbours with an address in this LAN's prefix that have answered.

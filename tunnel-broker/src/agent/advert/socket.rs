@@ -1,11 +1,11 @@
 //! The ICMPv6 socket of one LAN.
 
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -57,6 +57,11 @@ impl AdvertSocket {
         self.interface
     }
 
+    /// Lets the programs of this machine hear what is sent, too.
+    pub(crate) fn loop_back(&self) -> io::Result<()> {
+        SockRef::from(&self.socket).set_multicast_loop_v6(true)
+    }
+
     /// Sends an advertisement to all nodes of the LAN.
     pub(crate) fn send(&self, advertisement: &Advertisement) -> io::Result<()> {
         let bytes = Advertisement { mac: self.mac, ..advertisement.clone() }.to_bytes();
@@ -65,9 +70,9 @@ impl AdvertSocket {
     }
 
     /// Asks all routers of the LAN for their advertisements (RFC 4861 §4.1).
-    pub(crate) fn solicit(&self) -> io::Result<()> {
-        let to = SocketAddrV6::new(ALL_ROUTERS, 0, 0, self.interface);
-        self.socket.try_send_to(&SOLICITATION, to.into())?;
+    pub(crate) async fn solicit(&self) -> io::Result<()> {
+        let to = SocketAddr::from(SocketAddrV6::new(ALL_ROUTERS, 0, 0, self.interface));
+        self.socket.send_to(&SOLICITATION, to).await?;
         Ok(())
     }
 

@@ -59,7 +59,7 @@ pub async fn check(settings: Option<&Settings>, socket: &Path) -> Result<Report,
     probe::permitted().map_err(|source| CheckError::NotPermitted { source })?;
     let kernel = Kernel::connect()?;
     let evidence = match (status::ask(socket).await, settings) {
-        (Ok(status), _) => of_agent(&kernel, status).await,
+        (Ok(status), _) => of_agent(&kernel, status, socket).await,
         (Err(AskError::NotRunning { .. }), Some(settings)) => of_login(&kernel, settings).await,
         (Err(source @ AskError::NotRunning { .. }), None) => return Err(CheckError::NothingKnown { source }),
         (Err(error), _) => return Err(CheckError::Ask(error)),
@@ -68,7 +68,7 @@ pub async fn check(settings: Option<&Settings>, socket: &Path) -> Result<Report,
 }
 
 /// What the running agent knows, and what can be tried beside it.
-async fn of_agent(kernel: &Kernel, agent: Status) -> Evidence {
+async fn of_agent(kernel: &Kernel, agent: Status, socket: &Path) -> Evidence {
     let line = line(kernel, agent.login.remote).await;
     let granted = agent.site.as_ref().map(|site| Granted {
         prefix: site.prefix,
@@ -105,7 +105,9 @@ async fn of_agent(kernel: &Kernel, agent: Status) -> Evidence {
         seen
     };
     let (tunnel, sip, lans) = tokio::join!(through, sip, lans);
-    Evidence { agent: Some(agent), line, login, lans, tunnel, sip }
+    let came_out = |agent: &Status| agent.tunnel.as_ref().map(|tunnel| tunnel.packets_in);
+    let carried = status::ask(socket).await.is_ok_and(|after| came_out(&after) > came_out(&agent));
+    Evidence { agent: Some(agent), line, login, lans, tunnel, carried, sip }
 }
 
 /// What a login of our own brings to light. Nothing is set up on this box.
@@ -132,7 +134,7 @@ async fn of_login(kernel: &Kernel, settings: &Settings) -> Evidence {
         None => dial::resolve(&settings.broker).await.ok().and_then(|all| all.first().copied()),
     };
     let line = line(kernel, remote).await;
-    Evidence { agent: None, line, login, lans: Vec::new(), tunnel, sip: SipSeen::NotTried }
+    Evidence { agent: None, line, login, lans: Vec::new(), tunnel, carried: false, sip: SipSeen::NotTried }
 }
 
 /// Follows one try to log in to its end.
@@ -230,7 +232,7 @@ async fn look_at_lan(kernel: &Kernel, mut lan: LanStatus) -> LanSeen {
     };
     let subnet = Ipv6Net::new_assert(address, 64);
     let nodes = probe::all_nodes(interface.index, address, rand::random());
-    let routers = other_routers(&lan.interface, interface.index);
+    let routers = other_routers(&lan, interface.index);
     let (nodes, routers) = tokio::join!(nodes, routers);
     let mut nodes: BTreeSet<Ipv6Addr> = nodes.unwrap_or_default();
     let known = kernel.neighbours().await.unwrap_or_default();
@@ -243,11 +245,13 @@ async fn look_at_lan(kernel: &Kernel, mut lan: LanStatus) -> LanSeen {
     LanSeen { lan, phones: nodes.len() }
 }
 
-/// Asks for advertisements as a host does. Our own agent does not hear the question.
-async fn other_routers(name: &str, interface: u32) -> Vec<OtherRouter> {
+/// Asks for advertisements as a host does. Our own agent does not hear the question; when it leaves the advertising to another program
+/// on this box, that one does.
+async fn other_routers(lan: &LanStatus, interface: u32) -> Vec<OtherRouter> {
     let mut routers = Vec::new();
-    let Ok(socket) = AdvertSocket::open(name, interface, None) else { return routers };
-    if socket.solicit().is_err() {
+    let Ok(socket) = AdvertSocket::open(&lan.interface, interface, None) else { return routers };
+    let is_heard_here = lan.advertises || socket.loop_back().is_ok();
+    if !is_heard_here || socket.solicit().await.is_err() {
         return routers;
     }
     let _ = probe::within_listening(async {

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
+use ipnet::Ipv6Net;
+
 use super::super::neighbours::Level;
 use super::super::run::REMEDY as FULL_TABLE;
 use super::super::status::{AddressState, Failure, LanStatus, OtherRouter, PhoneStatus, Status};
@@ -21,6 +23,8 @@ pub(super) struct Evidence {
     pub(super) lans: Vec<LanSeen>,
     /// What became of a packet through the tunnel.
     pub(super) tunnel: TunnelSeen,
+    /// Whether packets came out of the tunnel while that was tried.
+    pub(super) carried: bool,
     /// What became of an OPTIONS to the SIP centre.
     pub(super) sip: SipSeen,
 }
@@ -47,7 +51,7 @@ pub(super) enum LoginSeen {
 /// What a login gave.
 #[derive(Debug, Clone)]
 pub(super) struct Granted {
-    pub(super) prefix: ipnet::Ipv6Net,
+    pub(super) prefix: Ipv6Net,
     pub(super) server: Ipv4Addr,
     pub(super) local: Ipv4Addr,
     pub(super) seen_as: Ipv4Addr,
@@ -192,11 +196,20 @@ impl Evidence {
             if let Some((seen, cause, remedy)) = lan_trouble(lan) {
                 return fails(format!("{}: {seen}", lan.interface), &cause, remedy);
             }
-            if let Some(other) = lan.others.iter().find(|other| is_rogue(other)) {
+            if let Some(other) = lan.others.iter().find(|other| is_rogue(other) && !stands_in(other, lan)) {
                 return fails(
                     format!("{}: advertised; but so does {}", lan.interface, name(other)),
                     "another router advertises on the phones' LAN: phones may take their way through it, or make a second address from its prefixes",
                     "find the device with this address (often a resident's router plugged in the wrong way round) and unplug it, or separate the phones' VLAN from the residents' on the switch",
+                );
+            }
+            let is_due = subnet(lan).filter(|_| !lan.advertises);
+            let is_done = lan.others.iter().any(|other| other.routes && stands_in(other, lan));
+            if let Some(subnet) = is_due.filter(|_| !is_done) {
+                return fails(
+                    format!("{}: nobody advertises {subnet} and a way out", lan.interface),
+                    "the agent was told not to advertise (no_advertise), and nobody else on the LAN was heard to do so",
+                    "let radvd or odhcpd on this box advertise the prefix with a router lifetime, or take no_advertise out of the agent's settings",
                 );
             }
         }
@@ -239,10 +252,8 @@ impl Evidence {
                 "a firewall rule or a route of this box keeps packets from the tunnel device",
                 "let the firewall pass IPv6 out of and into cx6iad, and look where `ip -6 route get 2000::` leads",
             ),
-            // Nobody has to answer a packet that dies on the way; what came out of the tunnel by itself is a better witness.
-            TunnelSeen::Silent { .. }
-                if tunnel.and_then(|it| it.heard).is_some_and(|ago| ago < FRESH_SECONDS) =>
-            {
+            // Nobody has to answer a packet that dies on the way; what came out of the tunnel meanwhile is a better witness.
+            TunnelSeen::Silent { .. } if self.carried || matches!(self.sip, SipSeen::Answered(..)) => {
                 Finding::holds(step, "packets come out of it; the far side does not answer a test packet")
             }
             TunnelSeen::Silent { error } => self.silent(error.as_ref()),
@@ -453,7 +464,7 @@ fn lan_trouble(lan: &LanStatus) -> Option<(&'static str, String, &'static str)> 
             "see the agent's log; IPv6 must not be switched off on the interface (net.ipv6.conf.INTERFACE.disable_ipv6=0)",
         ));
     }
-    if lan.address.is_none() || lan.advertised.is_none() {
+    if lan.address.is_none() || lan.advertises && lan.advertised.is_none() {
         let cause = "the agent has not come round to it yet".to_owned();
         return Some(("not advertised yet", cause, "wait some seconds and check again"));
     }
@@ -462,6 +473,16 @@ fn lan_trouble(lan: &LanStatus) -> Option<(&'static str, String, &'static str)> 
 
 fn is_rogue(other: &OtherRouter) -> bool {
     other.routes || !other.prefixes.is_empty()
+}
+
+/// Whether this is the program that advertises in the agent's place.
+fn stands_in(other: &OtherRouter, lan: &LanStatus) -> bool {
+    !lan.advertises && subnet(lan).is_some_and(|subnet| other.prefixes.contains(&subnet))
+}
+
+/// The /64 that is to be advertised, once the agent has its address there.
+fn subnet(lan: &LanStatus) -> Option<Ipv6Net> {
+    lan.address.map(|address| Ipv6Net::new_assert(address, 64).trunc())
 }
 
 fn name(other: &OtherRouter) -> String {
@@ -473,5 +494,3 @@ fn name(other: &OtherRouter) -> String {
 
 /// This box sees SIP over UDP as it passes, no more.
 const CALLS: &str = "call from one phone to another, then check again; calls over TLS or TCP cannot be seen from here, the centre shows them (`centrex6 call list`)";
-/// So long ago at most something came out of the tunnel, seconds.
-const FRESH_SECONDS: u64 = 60;

@@ -34,6 +34,7 @@ fn lan() -> LanStatus {
         carrier: true,
         address: Some("2001:db8:1::1".parse().unwrap()),
         address_state: Some(AddressState::Ready),
+        advertises: true,
         advertised: Some(3),
         phones: 2,
         others: Vec::new(),
@@ -98,6 +99,7 @@ fn sound() -> Evidence {
         login: LoginSeen::In(granted()),
         lans: vec![LanSeen { lan: lan(), phones: 2 }],
         tunnel: TunnelSeen::Answered(far()),
+        carried: false,
         sip: SipSeen::Answered("[2001:db8:c::5]:5060".parse().unwrap(), "200 OK".into()),
     }
 }
@@ -155,7 +157,7 @@ fn calls_hold_when_one_was_answered() {
 fn what_the_system_says_about_protocol_41_is_understood() {
     let cause = |code| {
         let error = Some(std::io::Error::from_raw_os_error(code));
-        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, ..sound() }).1
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error }, sip: SipSeen::NotTried, ..sound() }).1
     };
     assert!(cause(libc::ENOPROTOOPT).contains("takes no protocol 41"));
     assert!(cause(libc::EPERM).contains("this box's own firewall"));
@@ -188,23 +190,28 @@ fn what_stands_from_an_earlier_login_is_still_judged() {
 #[test]
 fn a_silent_tunnel_behind_a_nat_names_protocol_41_and_this_box() {
     let (states, cause, remedy) =
-        failing(&Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() });
+        failing(&Evidence { tunnel: TunnelSeen::Silent { error: None }, sip: SipSeen::NotTried, ..sound() });
     assert_eq!(states, "hhhhFh--");
     assert_eq!(cause, "protocol 41 does not come through your broadband router");
     assert!(remedy.contains("forward IP protocol 41") && remedy.contains("192.168.1.2"), "{remedy}");
     let open = Granted { local: PUBLIC, ..granted() };
-    let evidence =
-        Evidence { login: LoginSeen::In(open), tunnel: TunnelSeen::Silent { error: None }, ..sound() };
+    let evidence = Evidence {
+        login: LoginSeen::In(open),
+        tunnel: TunnelSeen::Silent { error: None },
+        sip: SipSeen::NotTried,
+        ..sound()
+    };
     let (_, cause, _) = failing(&evidence);
     assert!(cause.contains("own firewall"), "{cause}");
 }
 
 #[test]
 fn traffic_speaks_for_a_tunnel_whose_far_side_answers_no_test() {
-    let mut evidence = Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() };
-    let tunnel = evidence.agent.as_mut().unwrap().tunnel.as_mut().unwrap();
-    tunnel.heard = Some(12);
-    assert_eq!(states(&evidence.judge()), "hhhhhhh?");
+    let silent = || Evidence { tunnel: TunnelSeen::Silent { error: None }, ..sound() };
+    assert_eq!(states(&silent().judge()), "hhhhhhh?", "the SIP centre answered through it");
+    let mute = || SipSeen::Silent("[2001:db8:c::5]:5060".parse().unwrap());
+    assert_eq!(failing(&Evidence { sip: mute(), carried: true, ..silent() }).0, "hhhhhhF-");
+    assert_eq!(failing(&Evidence { sip: mute(), ..silent() }).0, "hhhhFh--");
 }
 
 #[test]
@@ -239,6 +246,30 @@ fn each_trouble_of_a_lan_has_its_own_words() {
         assert_eq!(states, "hhhFh-h-", "{words}");
         assert!(cause.contains(words), "{cause}");
     }
+}
+
+#[test]
+fn somebody_has_to_advertise_when_the_agent_does_not() {
+    let mut evidence = sound();
+    let lan = &mut evidence.lans[0].lan;
+    (lan.advertises, lan.advertised) = (false, None);
+    let (states, cause, remedy) = failing(&evidence);
+    assert_eq!(states, "hhhFh-h-");
+    assert!(cause.contains("no_advertise") && remedy.contains("radvd"), "{cause} {remedy}");
+    let radvd = OtherRouter {
+        address: "fe80::2".parse().unwrap(),
+        mac: None,
+        routes: true,
+        prefixes: vec!["2001:db8:1::/64".parse().unwrap()],
+        heard: 1,
+    };
+    evidence.lans[0].lan.others = vec![radvd.clone()];
+    assert!(evidence.judge().good);
+    evidence.lans[0].lan.others = vec![OtherRouter { routes: false, ..radvd.clone() }];
+    assert!(failing(&evidence).1.contains("no_advertise"), "its prefix leads nowhere");
+    let other = OtherRouter { prefixes: vec!["2001:db8:9::/64".parse().unwrap()], ..radvd };
+    evidence.lans[0].lan.others.push(other);
+    assert!(failing(&evidence).1.contains("another router"), "another prefix comes from somebody else");
 }
 
 #[test]

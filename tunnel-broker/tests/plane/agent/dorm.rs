@@ -63,6 +63,7 @@ impl Dorm {
             user: USER.to_owned(),
             password: Password::new(PASSWORD),
             lans: vec!["lan=0".parse().unwrap()],
+            advertise: true,
             neighbour_capacity: None,
             status_socket: std::env::temp_dir().join(name),
             mtu: 1280,

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::dorm::{Dorm, block_on, status, wait_for_address, wait_for_addresses, wait_for_status};
+use tunnel_broker::agent::check::{State, Step};
+
+use super::dorm::{Dorm, block_on, check, status, wait_for_address, wait_for_addresses, wait_for_status};
 use crate::namespace::Namespace;
 use crate::need_root;
 use crate::world::{CENTRE, PATIENCE, ping, with_routes};
@@ -104,6 +106,42 @@ fn a_full_neighbour_table_is_reported_at_once() {
     while !full(&dorm.broker.wait_for("report ").1) {}
     let json = serde_json::to_value(status(&settings)).unwrap();
     assert_eq!(json["neighbours"]["level"], "full");
+}
+
+#[test]
+fn nothing_is_advertised_when_another_program_shall_do_so() {
+    need_root!();
+    let dorm = Dorm::new();
+    let mut settings = dorm.settings();
+    settings.advertise = false;
+    let agent = dorm.start(&settings);
+    wait_for_address(&dorm.site.namespace, "lan", "2001:db8:1::1".parse().unwrap());
+    let seen = wait_for_status(&settings, |seen| seen.tunnel.is_some());
+    assert!(!seen.lans[0].advertises);
+    let report = check(&dorm, &settings);
+    let fourth = report.steps.iter().find(|finding| finding.step == Step::Advertisement).unwrap();
+    assert_eq!(fourth.state, State::Fails, "{report}");
+    // Another router of the LAN does it.
+    let router = "fe80::2".parse::<Ipv6Addr>().unwrap();
+    dorm.phone.ip("addr add fe80::2/64 dev eth0 nodad");
+    let phone = dorm.phone_address(1);
+    dorm.phone.run(move || {
+        let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+        socket.bind(&SocketAddrV6::new(router, 0, 0, index).into()).unwrap();
+        socket.set_multicast_hops_v6(255).unwrap();
+        let prefix = [&[3, 4, 64, 0xc0][..], &[0, 0, 7, 8].repeat(2), &[0; 4], &phone.octets()[..8], &[0; 8]];
+        let advertisement = [&[134, 0, 0, 0, 64, 0, 7, 8][..], &[0; 8], &prefix.concat()].concat();
+        let nodes = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+        socket.send_to(&advertisement, &nodes.into()).unwrap();
+    });
+    wait_for_status(&settings, |seen| !seen.lans[0].others.is_empty());
+    let report = check(&dorm, &settings);
+    let fourth = report.steps.iter().find(|finding| finding.step == Step::Advertisement).unwrap();
+    assert_eq!(fourth.state, State::Holds, "{report}");
+    agent.stop();
+    let all = dorm.phone.run(|| nix::ifaddrs::getifaddrs().unwrap().collect::<Vec<_>>());
+    assert!(!format!("{all:?}").contains("2001:db8:1:"), "the phone never heard the agent");
 }
 
 #[test]

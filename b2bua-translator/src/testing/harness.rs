@@ -24,59 +24,59 @@ use crate::sdp::Sdp;
 use crate::settings::{Face, Settings};
 use sip_core::clock::WallClock;
 
-pub(super) const PROXY: &str = "[2001:db8:1::10]:5060";
-pub(super) const INSIDE: &str = "[2001:db8:1::9]:5070";
-pub(super) const OUTSIDE: &str = "198.51.100.9:5070";
-pub(super) const OUTSIDE_V6: &str = "[2001:db8:9::9]:5071";
-pub(super) const GATEWAY_1: &str = "192.0.2.1:5060";
-pub(super) const GATEWAY_2: &str = "192.0.2.2:5060";
-pub(super) const GATEWAY_V6: &str = "[2001:db8:ff::1]:5060";
-pub(super) const PHONE_MEDIA: &str = "2001:db8:42:10::101";
-pub(super) const GATEWAY_MEDIA: &str = "192.0.2.77";
+pub(crate) const PROXY: &str = "[2001:db8:1::10]:5060";
+pub(crate) const INSIDE: &str = "[2001:db8:1::9]:5070";
+pub(crate) const OUTSIDE: &str = "198.51.100.9:5070";
+pub(crate) const OUTSIDE_V6: &str = "[2001:db8:9::9]:5071";
+pub(crate) const GATEWAY_1: &str = "192.0.2.1:5060";
+pub(crate) const GATEWAY_2: &str = "192.0.2.2:5060";
+pub(crate) const GATEWAY_V6: &str = "[2001:db8:ff::1]:5060";
+pub(crate) const PHONE_MEDIA: &str = "2001:db8:42:10::101";
+pub(crate) const GATEWAY_MEDIA: &str = "192.0.2.77";
 
-pub(super) struct Harness {
-    pub(super) core: TranslatorCore,
-    pub(super) shared: Shared,
-    pub(super) now: Instant,
+pub(crate) struct Harness {
+    pub(crate) core: TranslatorCore,
+    pub(crate) shared: Shared,
+    pub(crate) now: Instant,
     timers: BTreeMap<TimerId, Instant>,
     sent: VecDeque<(Flow, Message)>,
     /// The last transmission to each peer.
     transmits: BTreeMap<SocketAddr, TransmitId>,
-    pub(super) world: FakeWorld,
+    pub(crate) world: FakeWorld,
     counter: u32,
 }
 
 /// Answers at once, unless told otherwise.
 #[derive(Default)]
-pub(super) struct FakeWorld {
-    pub(super) open: BTreeMap<MediaId, Vec<StreamPorts>>,
-    pub(super) opened: usize,
-    pub(super) closed: usize,
+pub(crate) struct FakeWorld {
+    pub(crate) open: BTreeMap<MediaId, Vec<StreamPorts>>,
+    pub(crate) opened: usize,
+    pub(crate) closed: usize,
     /// Refuse to open media.
-    pub(super) exhausted: bool,
+    pub(crate) exhausted: bool,
     /// Keep questions instead of answering them.
-    pub(super) slow: bool,
-    pub(super) waiting: VecDeque<(Token, Question)>,
-    pub(super) records: Vec<CallRecord>,
+    pub(crate) slow: bool,
+    pub(crate) waiting: VecDeque<(Token, Question)>,
+    pub(crate) records: Vec<CallRecord>,
     /// The last update of each session and side.
-    pub(super) updates: Vec<(MediaId, Side, Vec<SideUpdate>)>,
+    pub(crate) updates: Vec<(MediaId, Side, Vec<SideUpdate>)>,
     watches: BTreeMap<MediaId, Token>,
     next: u64,
 }
 
 /// A scripted peer: where it is, and its end of a dialog.
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
-    pub(super) local: SocketAddr,
-    pub(super) tag: String,
-    pub(super) dialog: Option<Dialog>,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) tag: String,
+    pub(crate) dialog: Option<Dialog>,
 }
 
-pub(super) fn address(text: &str) -> SocketAddr {
+pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let face = |text: &str| Face::new(address(text), address(text).ip());
     let mut settings = Settings::new("node1", face(INSIDE), vec![address(PROXY)]);
     settings.outside_v4 = Some(face(OUTSIDE));
@@ -85,7 +85,7 @@ pub(super) fn settings() -> Settings {
     settings
 }
 
-pub(super) fn directory() -> Directory {
+pub(crate) fn directory() -> Directory {
     let directory = Directory::default();
     let mut site = Site::new("Dorm 42", "042", "s042.example.net").unwrap();
     site.id = SiteId(1);
@@ -126,21 +126,21 @@ pub(super) fn directory() -> Directory {
     directory
 }
 
-pub(super) fn sdp(ip: &str, port: u16) -> String {
+pub(crate) fn sdp(ip: &str, port: u16) -> String {
     sdp_with(ip, &format!("m=audio {port} RTP/AVP 0 8\r\n"))
 }
 
-pub(super) fn sdp_with(ip: &str, media: &str) -> String {
+pub(crate) fn sdp_with(ip: &str, media: &str) -> String {
     let family = if ip.contains(':') { "IP6" } else { "IP4" };
     format!("v=0\r\no=peer 5 6 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n{media}")
 }
 
 impl Harness {
-    pub(super) fn new() -> Harness {
+    pub(crate) fn new() -> Harness {
         Harness::with(settings(), 1)
     }
 
-    pub(super) fn with(settings: Settings, seed: u8) -> Harness {
+    pub(crate) fn with(settings: Settings, seed: u8) -> Harness {
         let shared = Shared::new(Arc::new(directory()));
         let now = Instant::now();
         let clock = WallClock::new(now, Duration::from_secs(1_700_000_000));
@@ -160,7 +160,7 @@ impl Harness {
         harness
     }
 
-    pub(super) fn input(&mut self, input: Input<Answer>) {
+    pub(crate) fn input(&mut self, input: Input<Answer>) {
         self.core.handle_input(self.now, input);
         self.drain();
     }
@@ -195,13 +195,13 @@ impl Harness {
     }
 
     /// Answers what was kept.
-    pub(super) fn answer_all(&mut self) {
+    pub(crate) fn answer_all(&mut self) {
         self.world.slow = false;
         self.drain();
     }
 
     /// Lets time pass, with every timer on its way.
-    pub(super) fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some((&id, &at)) =
             self.timers.iter().min_by_key(|(id, at)| (**at, **id)).filter(|(_, at)| **at <= until)
@@ -214,32 +214,32 @@ impl Harness {
     }
 
     /// Gives the core a message of a peer.
-    pub(super) fn send(&mut self, peer: &Peer, message: &Message) {
+    pub(crate) fn send(&mut self, peer: &Peer, message: &Message) {
         self.receive(peer.address, peer.local, message.bytes().clone());
     }
 
-    pub(super) fn receive(&mut self, remote: SocketAddr, local: SocketAddr, bytes: Bytes) {
+    pub(crate) fn receive(&mut self, remote: SocketAddr, local: SocketAddr, bytes: Bytes) {
         let flow = Flow { transport: Transport::Udp, local, remote, connection: None };
         self.input(Input::Received { flow, bytes });
     }
 
     /// The next message to a peer.
-    pub(super) fn take(&mut self, to: &str) -> Message {
+    pub(crate) fn take(&mut self, to: &str) -> Message {
         self.try_take(to).unwrap_or_else(|| panic!("nothing was sent to {to}, but: {:?}", self.sent))
     }
 
-    pub(super) fn try_take(&mut self, to: &str) -> Option<Message> {
+    pub(crate) fn try_take(&mut self, to: &str) -> Option<Message> {
         let to = address(to);
         let at = self.sent.iter().position(|(flow, _)| flow.remote == to)?;
         self.sent.remove(at).map(|(_, message)| message)
     }
 
-    pub(super) fn try_take_any(&mut self) -> Option<(Flow, Message)> {
+    pub(crate) fn try_take_any(&mut self) -> Option<(Flow, Message)> {
         self.sent.pop_front()
     }
 
     /// The next message to a peer that is a request of this method, dropping what comes before.
-    pub(super) fn take_request(&mut self, to: &str, method: Method) -> Message {
+    pub(crate) fn take_request(&mut self, to: &str, method: Method) -> Message {
         loop {
             let message = self.take(to);
             if message.is(&method) {
@@ -249,7 +249,7 @@ impl Harness {
     }
 
     /// The next response to a peer with this status, dropping what comes before.
-    pub(super) fn take_status(&mut self, to: &str, status: u16) -> Message {
+    pub(crate) fn take_status(&mut self, to: &str, status: u16) -> Message {
         loop {
             let message = self.take(to);
             if message.status().map(StatusCode::code) == Some(status) {
@@ -258,31 +258,31 @@ impl Harness {
         }
     }
 
-    pub(super) fn forget_sent(&mut self) {
+    pub(crate) fn forget_sent(&mut self) {
         self.sent.clear();
     }
 
-    pub(super) fn nothing_for(&self, to: &str) -> bool {
+    pub(crate) fn nothing_for(&self, to: &str) -> bool {
         let to = address(to);
         self.sent.iter().all(|(flow, _)| flow.remote != to)
     }
 
-    pub(super) fn count(&mut self) -> u32 {
+    pub(crate) fn count(&mut self) -> u32 {
         self.counter += 1;
         self.counter
     }
 
-    pub(super) fn proxy(&mut self) -> Peer {
+    pub(crate) fn proxy(&mut self) -> Peer {
         Peer::new(PROXY, INSIDE, &format!("proxy{}", self.count()))
     }
 
-    pub(super) fn gateway(&mut self, at: &str) -> Peer {
+    pub(crate) fn gateway(&mut self, at: &str) -> Peer {
         let local = if at == GATEWAY_V6 { OUTSIDE_V6 } else { OUTSIDE };
         Peer::new(at, local, &format!("gateway{}", self.count()))
     }
 
     /// An INVITE of line 101 through the proxy.
-    pub(super) fn dial(&mut self, peer: &Peer, number: &str, body: Option<String>) -> Message {
+    pub(crate) fn dial(&mut self, peer: &Peer, number: &str, body: Option<String>) -> Message {
         let invite = self.invite(peer, &format!("sip:{number}@{INSIDE}"), "<sip:101@s042.example.net>", body);
         let invite = invite
             .edit()
@@ -296,7 +296,7 @@ impl Harness {
     }
 
     /// The same, and the phone says what it knows.
-    pub(super) fn dial_with(
+    pub(crate) fn dial_with(
         &mut self,
         peer: &Peer,
         body: Option<String>,
@@ -310,7 +310,7 @@ impl Harness {
     }
 
     /// A response of a peer with further headers.
-    pub(super) fn reply_with(
+    pub(crate) fn reply_with(
         &mut self,
         peer: &mut Peer,
         request: &Message,
@@ -324,7 +324,7 @@ impl Harness {
     }
 
     /// A peer's request in its dialog with further headers.
-    pub(super) fn ask_with(
+    pub(crate) fn ask_with(
         &mut self,
         peer: &mut Peer,
         method: Method,
@@ -337,7 +337,7 @@ impl Harness {
         request
     }
 
-    pub(super) fn invite(&mut self, peer: &Peer, uri: &str, from: &str, body: Option<String>) -> Message {
+    pub(crate) fn invite(&mut self, peer: &Peer, uri: &str, from: &str, body: Option<String>) -> Message {
         let number = self.count();
         let via = Via::new(Transport::Udp, peer.address, &format!("z9hG4bKpeer{number}"));
         let builder = Builder::request(&Method::Invite, uri)
@@ -355,7 +355,7 @@ impl Harness {
     }
 
     /// A response of a peer.
-    pub(super) fn reply(
+    pub(crate) fn reply(
         &mut self,
         peer: &mut Peer,
         request: &Message,
@@ -368,10 +368,21 @@ impl Harness {
     }
 
     /// A peer's request in its dialog.
-    pub(super) fn ask(&mut self, peer: &mut Peer, method: Method, body: Option<(&str, String)>) -> Message {
+    pub(crate) fn ask(&mut self, peer: &mut Peer, method: Method, body: Option<(&str, String)>) -> Message {
         let request = self.compose(peer, method, body);
         self.send(peer, &request);
         request
+    }
+
+    /// A peer's request in its dialog with further headers, not sent yet.
+    pub(crate) fn compose_with(
+        &mut self,
+        peer: &mut Peer,
+        method: Method,
+        body: Option<String>,
+        headers: &[(Name, &str)],
+    ) -> Message {
+        with_headers(&self.compose(peer, method, body.map(|sdp| ("application/sdp", sdp))), headers)
     }
 
     fn compose(&mut self, peer: &mut Peer, method: Method, body: Option<(&str, String)>) -> Message {
@@ -386,7 +397,7 @@ impl Harness {
     }
 
     /// A peer's ACK of a 2xx.
-    pub(super) fn ack(&mut self, peer: &Peer, response: &Message, body: Option<String>) {
+    pub(crate) fn ack(&mut self, peer: &Peer, response: &Message, body: Option<String>) {
         let number = self.count();
         let via = Via::new(Transport::Udp, peer.address, &format!("z9hG4bKack{number}"));
         let builder = peer.dialog.as_ref().unwrap().ack(via, response.cseq().unwrap().number);
@@ -398,7 +409,7 @@ impl Harness {
     }
 
     /// An answered outbound call, both ACKs done and nothing unread.
-    pub(super) fn call_up(&mut self) -> (Peer, Peer) {
+    pub(crate) fn call_up(&mut self) -> (Peer, Peer) {
         let mut proxy = self.proxy();
         let mut gateway = self.gateway(GATEWAY_1);
         let invite = self.dial(&proxy, "+81901234567", Some(sdp(PHONE_MEDIA, 11_000)));
@@ -413,7 +424,7 @@ impl Harness {
     }
 
     /// Hangs up on the proxy's side, and checks that all is over.
-    pub(super) fn hang_up(&mut self, proxy: &mut Peer, gateway: &mut Peer) {
+    pub(crate) fn hang_up(&mut self, proxy: &mut Peer, gateway: &mut Peer) {
         self.ask(proxy, Method::Bye, None);
         self.take_status(PROXY, 200);
         let at = gateway.address.to_string();
@@ -423,7 +434,7 @@ impl Harness {
     }
 
     /// No call is left, its media is closed, and there is one record for each call that there was.
-    pub(super) fn assert_over(&self) {
+    pub(crate) fn assert_over(&self) {
         assert!(self.core.is_idle(), "{:?}", self.core);
         assert!(self.world.open.is_empty());
         assert_eq!(self.world.opened, self.world.closed);
@@ -432,19 +443,19 @@ impl Harness {
         assert_eq!(self.core.active(), 0);
     }
 
-    pub(super) fn record(&self) -> &CallRecord {
+    pub(crate) fn record(&self) -> &CallRecord {
         assert_eq!(self.world.records.len(), 1);
         &self.world.records[0]
     }
 
     /// Tells the core that a side is silent.
-    pub(super) fn silence(&mut self, side: Side) {
+    pub(crate) fn silence(&mut self, side: Side) {
         let (_, token) = self.world.watches.pop_first().expect("somebody watches");
         self.input(Input::Answer(token, Answer::Silent(side)));
     }
 
     /// What the relay was last told of a side.
-    pub(super) fn last_update(&self, side: Side) -> &[SideUpdate] {
+    pub(crate) fn last_update(&self, side: Side) -> &[SideUpdate] {
         let found = self.world.updates.iter().rev().find(|(_, told, _)| *told == side);
         &found.expect("an update").2
     }
@@ -515,7 +526,7 @@ fn ports(session: u64, index: usize) -> StreamPorts {
 }
 
 impl Peer {
-    pub(super) fn new(at: &str, local: &str, tag: &str) -> Peer {
+    pub(crate) fn new(at: &str, local: &str, tag: &str) -> Peer {
         Peer { address: address(at), local: address(local), tag: tag.into(), dialog: None }
     }
 
@@ -524,11 +535,11 @@ impl Peer {
     }
 
     /// Takes over the dialog that the core's answer made.
-    pub(super) fn learn(&mut self, request: &Message, response: &Message) {
+    pub(crate) fn learn(&mut self, request: &Message, response: &Message) {
         self.dialog = Some(Dialog::uac(request, response, self.flow()).unwrap());
     }
 
-    pub(super) fn response(&mut self, request: &Message, status: u16, body: Option<String>) -> Message {
+    pub(crate) fn response(&mut self, request: &Message, status: u16, body: Option<String>) -> Message {
         let code = StatusCode::new(status).unwrap();
         let mut builder =
             Builder::response_to(request, code, None, (status > 100).then_some(self.tag.as_str()));
@@ -558,13 +569,13 @@ fn with_headers(message: &Message, headers: &[(Name, &str)]) -> Message {
 }
 
 /// The description in a message.
-pub(super) fn described(message: &Message) -> Sdp {
+pub(crate) fn described(message: &Message) -> Sdp {
     Sdp::parse(message.body()).unwrap()
 }
 
 impl Harness {
     /// As [`hang_up`](Harness::hang_up), and waits for abandoned INVITEs to end.
-    pub(super) fn hang_up_and_settle(&mut self, proxy: &mut Peer, gateway: &mut Peer) {
+    pub(crate) fn hang_up_and_settle(&mut self, proxy: &mut Peer, gateway: &mut Peer) {
         self.forget_sent();
         self.ask(proxy, Method::Bye, None);
         let at = gateway.address.to_string();
@@ -577,19 +588,19 @@ impl Harness {
 
 impl Harness {
     /// The transmission of the first message to a peer, which is dropped.
-    pub(super) fn transmit_of(&mut self, to: &str) -> TransmitId {
+    pub(crate) fn transmit_of(&mut self, to: &str) -> TransmitId {
         let to = address(to);
         let at = self.sent.iter().position(|(flow, ..)| flow.remote == to).expect("a message");
         self.sent.remove(at);
         *self.transmits.get(&to).expect("a transmission")
     }
 
-    pub(super) fn core_active(&self) -> usize {
+    pub(crate) fn core_active(&self) -> usize {
         self.core.active()
     }
 
     /// Tells the core that a side is silent, if somebody listens.
-    pub(super) fn maybe_silence(&mut self) {
+    pub(crate) fn maybe_silence(&mut self) {
         if !self.world.watches.is_empty() {
             self.silence(Side::Caller);
         }
