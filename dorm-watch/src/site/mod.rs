@@ -5,6 +5,7 @@
 
 pub(crate) mod census;
 pub(crate) mod neighbours;
+mod rounds;
 mod survey;
 mod way;
 
@@ -26,7 +27,7 @@ use crate::target::{Health, Role, Target, Targets};
 
 use census::Census;
 pub use census::SiteState;
-use neighbours::{Evidence, Verdict};
+use neighbours::Evidence;
 use survey::Survey;
 pub(crate) use way::Way;
 
@@ -329,72 +330,6 @@ impl Site {
         }
     }
 
-    /// Begins rounds when several phones are mute though the way is proved and the IAD answers.
-    fn begin_survey(&mut self, desk: &mut Desk<'_>) {
-        let iad_answers = self.iad_target().is_some_and(|iad| iad.health() == Health::Answering);
-        if self.survey.is_some() || !iad_answers || self.census().mute.len() < neighbours::MIN_MUTE {
-            return;
-        }
-        self.survey = Some(Survey::new(desk.settings.survey_every, desk.now));
-        self.begin_round(desk, desk.now);
-    }
-
-    fn begin_round(&mut self, desk: &mut Desk<'_>, at: Instant) {
-        let members = self.expected();
-        let Some(survey) = &mut self.survey else { return };
-        for (address, at) in survey.begin(members, at) {
-            if let Some(target) = self.targets.get_mut(address) {
-                target.failures = 0;
-            }
-            desk.schedule.set((self.picture.id, address), at, Urgency::Routine);
-        }
-        self.ask_iad(desk);
-    }
-
-    /// A phone's verdict in the present round.
-    fn verdict(&mut self, desk: &mut Desk<'_>, address: SocketAddrV6, answered: bool) {
-        if self.survey.as_mut().is_some_and(|survey| survey.note(address, answered)) {
-            self.end_round(desk);
-        }
-    }
-
-    fn end_round(&mut self, desk: &mut Desk<'_>) {
-        let Some(survey) = &mut self.survey else { return };
-        let mute = survey.close();
-        let report = self.picture.tunnel.as_ref().and_then(|tunnel| tunnel.lease.as_ref()?.report);
-        let verdict = neighbours::judge(&survey.rounds, self.picture.table, report);
-        survey.slacken(verdict, desk.settings.phone_every);
-        match verdict {
-            Verdict::Full(evidence) => self.table_fault = Some(evidence),
-            Verdict::Off if survey.ruled_out >= RULED_OUT => self.table_fault = None,
-            Verdict::Off | Verdict::Open => {}
-        }
-        let is_quiet = mute < neighbours::MIN_MUTE;
-        // A table that was full may have room for everybody once by chance.
-        if is_quiet && (survey.was_quiet() || self.table_fault.is_none()) {
-            self.end_survey(desk);
-        } else {
-            if is_quiet {
-                survey.every = desk.settings.survey_every;
-            }
-            let next = (survey.started + survey.every).max(desk.now);
-            self.begin_round(desk, next);
-        }
-    }
-
-    fn end_survey(&mut self, desk: &mut Desk<'_>) {
-        self.survey = None;
-        self.table_fault = None;
-        for address in &self.turns {
-            let Some(target) = self.targets.get(*address) else { continue };
-            let after = match target.health() {
-                Health::Mute => jitter(desk.random, again_after(target.mute_times, desk.settings.grace)),
-                _ => part_of(desk.random, desk.settings.phone_every),
-            };
-            self.plan(desk, *address, after.min(desk.settings.phone_every), Urgency::Routine);
-        }
-    }
-
     /// The addresses that the picture names, with what they are.
     fn wanted(&self, places: &BTreeSet<SocketAddrV6>, settings: &Settings) -> BTreeMap<SocketAddrV6, Role> {
         let mut wanted: BTreeMap<SocketAddrV6, Role> =
@@ -531,5 +466,3 @@ const OFTEN: u32 = 6;
 const MAX_IN_FLIGHT: usize = 8;
 /// How long a report of the neighbour table means something, in milliseconds.
 const REPORT_HOLDS: i64 = 15 * 60 * 1000;
-/// After so many rounds that rule a full table out, it is not full any more.
-const RULED_OUT: u32 = 3;
