@@ -1,8 +1,10 @@
 //! Peers that cannot be reached, or do not answer.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use node::dns::testing::Zone;
 use user_agent::Message;
@@ -24,6 +26,37 @@ pub(super) struct Quick {
     _zone: Zone,
     /// What is silent must stay bound.
     silent: Vec<UdpSocket>,
+    doors: Vec<Door>,
+}
+
+/// Where TLS fails, for the call and for as many attempts as the keep-alive makes meanwhile. Closed when it is dropped.
+struct Door {
+    address: SocketAddr,
+    is_closed: Arc<AtomicBool>,
+    porter: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    fn open(mut turn_away: impl FnMut(&TcpListener) + Send + 'static) -> Door {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_closed) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let ends = Arc::clone(&is_closed);
+        let porter = std::thread::spawn(move || {
+            while !ends.load(Ordering::Acquire) {
+                turn_away(&listener);
+            }
+        });
+        Door { address, is_closed, porter: Some(porter) }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::Release);
+        // It waits for somebody.
+        drop(TcpStream::connect(self.address));
+        drop(self.porter.take().map(JoinHandle::join));
+    }
 }
 
 impl Quick {
@@ -34,7 +67,16 @@ impl Quick {
             certificates.setup().set("NODE__WORKERS", "1").set("DNS__SERVERS", &zone.addr.to_string());
         let node = setup.set("SIP__T1_MS", "50").set("SIP__T2_MS", "400").start();
         let [caller, called] = node.add_lines(["101", "102"]);
-        Quick { node, certificates, caller, called, trunks: 0, _zone: zone, silent: Vec::new() }
+        Quick {
+            node,
+            certificates,
+            caller,
+            called,
+            trunks: 0,
+            _zone: zone,
+            silent: Vec::new(),
+            doors: Vec::new(),
+        }
     }
 
     /// Adds a trunk; gives the number that leads there.
@@ -96,25 +138,19 @@ pub(super) fn no_name(stage: &mut Quick) -> String {
 
 /// A gateway at whose door TLS fails in this way.
 pub(super) fn tls(stage: &mut Quick, how: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let gateway = format!("tls:{}", listener.local_addr().unwrap());
-    let number = stage.add_trunk(how, &[gateway], Some("gw.example.net"));
     let (own, others) = (Arc::clone(&stage.certificates), Certificates::new());
-    // For the call, and for as many attempts as the keep-alive makes meanwhile: none of them goes well.
-    std::thread::spawn(move || {
-        loop {
-            let _ = match how {
-                "expired" => own.accept(&listener, &Identity::Expired(&["gw.example.net"])),
-                "misnamed" => own.accept(&listener, &Identity::Named(&["other.example.net"])),
-                "untrusted" => others.accept(&listener, &Identity::Named(&["gw.example.net"])),
-                _ => {
-                    let (mut stream, _) = listener.accept().unwrap();
-                    drop(stream.write_all(b"SIP/2.0 400 Bad Request\r\n\r\n"));
-                    continue;
-                }
-            };
+    // None of them goes well.
+    let door = Door::open(move |listener| match how {
+        "expired" => drop(own.accept(listener, &Identity::Expired(&["gw.example.net"]))),
+        "misnamed" => drop(own.accept(listener, &Identity::Named(&["other.example.net"]))),
+        "untrusted" => drop(others.accept(listener, &Identity::Named(&["gw.example.net"]))),
+        _ => {
+            let (mut stream, _) = listener.accept().unwrap();
+            drop(stream.write_all(b"SIP/2.0 400 Bad Request\r\n\r\n"));
         }
     });
+    let number = stage.add_trunk(how, &[format!("tls:{}", door.address)], Some("gw.example.net"));
+    stage.doors.push(door);
     stage.fails(&number)
 }
 
