@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use user_agent::{CallOptions, Message};
 
 use crate::support::raw::{contact_uri, in_dialog};
-use crate::support::{Certificates, Identity, Node, Raw, phone, soon};
+use crate::support::{Certificates, Door, Identity, Node, Raw, phone, soon};
 
 const GATEWAY: Identity = Identity::Named(&["gw.example.net"]);
 
@@ -50,10 +50,9 @@ async fn a_gateway_whose_certificate_is_no_good_gets_no_call() {
         let certificates = Certificates::new();
         let node = certificates.setup().start();
         let [line] = node.add_lines(["101"]);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        add_trunk(&node, listener.local_addr().unwrap());
         // Each attempt to connect meets the same certificate.
-        std::thread::spawn(move || while certificates.accept(&listener, &identity).is_err() {});
+        let door = Door::open(move |listener| drop(certificates.accept(listener, &identity)));
+        add_trunk(&node, door.address);
         let phone = phone(&node, &line).await;
         let call = soon("the call begins", phone.call("0312345678", CallOptions::default())).await.unwrap();
         let refused = soon("the call fails", call.answered()).await;

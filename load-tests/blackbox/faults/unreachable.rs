@@ -1,10 +1,8 @@
 //! Peers that cannot be reached, or do not answer.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use node::dns::testing::Zone;
 use user_agent::Message;
@@ -12,7 +10,7 @@ use user_agent::Message;
 use super::gateway::call_id;
 use super::inside::OFFER;
 use crate::support::raw::{ack_of_failure, registered};
-use crate::support::{Certificates, Credentials, Identity, Node, Raw};
+use crate::support::{Certificates, Credentials, Door, Identity, Node, Raw};
 
 /// A node whose transactions end soon, and which looks at certificates.
 pub(super) struct Quick {
@@ -27,36 +25,6 @@ pub(super) struct Quick {
     /// What is silent must stay bound.
     silent: Vec<UdpSocket>,
     doors: Vec<Door>,
-}
-
-/// Where TLS fails, for the call and for as many attempts as the keep-alive makes meanwhile. Closed when it is dropped.
-struct Door {
-    address: SocketAddr,
-    is_closed: Arc<AtomicBool>,
-    porter: Option<JoinHandle<()>>,
-}
-
-impl Door {
-    fn open(mut turn_away: impl FnMut(&TcpListener) + Send + 'static) -> Door {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, is_closed) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let ends = Arc::clone(&is_closed);
-        let porter = std::thread::spawn(move || {
-            while !ends.load(Ordering::Acquire) {
-                turn_away(&listener);
-            }
-        });
-        Door { address, is_closed, porter: Some(porter) }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.is_closed.store(true, Ordering::Release);
-        // It waits for somebody.
-        drop(TcpStream::connect(self.address));
-        drop(self.porter.take().map(JoinHandle::join));
-    }
 }
 
 impl Quick {

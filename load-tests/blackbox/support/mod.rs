@@ -23,7 +23,7 @@ pub(crate) use node::{Credentials, Node, Setup};
 pub(crate) use phone::{gateway, phone, register, unregistered};
 pub(crate) use raw::Raw;
 pub(crate) use sipp::{Running, Sipp, Trace};
-pub(crate) use tls::{Certificates, Identity};
+pub(crate) use tls::{Certificates, Door, Identity};
 
 /// Whether a program is there. When it is not, the test says so and is skipped; under CI=true it fails.
 pub(crate) fn have(program: &str) -> bool {

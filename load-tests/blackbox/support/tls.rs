@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use node::tls::testing::Authority;
 use rustls::crypto::ring;
@@ -28,6 +30,36 @@ pub(crate) enum Identity {
     Named(&'static [&'static str]),
     /// One that has expired.
     Expired(&'static [&'static str]),
+}
+
+/// Where everybody who connects is met in the same way, as often as they try. Closed when it is dropped.
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    is_closed: Arc<AtomicBool>,
+    porter: Option<JoinHandle<()>>,
+}
+
+impl Door {
+    pub(crate) fn open(mut meet: impl FnMut(&TcpListener) + Send + 'static) -> Door {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_closed) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let ends = Arc::clone(&is_closed);
+        let porter = std::thread::spawn(move || {
+            while !ends.load(Ordering::Acquire) {
+                meet(&listener);
+            }
+        });
+        Door { address, is_closed, porter: Some(porter) }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::Release);
+        // It waits for somebody.
+        drop(TcpStream::connect(self.address));
+        drop(self.porter.take().map(JoinHandle::join));
+    }
 }
 
 impl Certificates {
