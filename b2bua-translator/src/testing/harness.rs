@@ -341,8 +341,7 @@ impl Harness {
         body: Option<String>,
         headers: &[(Name, &str)],
     ) -> Message {
-        let request =
-            with_headers(&self.compose(peer, method, body.map(|sdp| ("application/sdp", sdp))), headers);
+        let request = self.compose_with(peer, method, body, headers);
         self.send(peer, &request);
         request
     }
