@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::report::Logins;
-use super::{Bench, PASSWORD, micros_each, say};
+use super::{Bench, PASSWORD, allow_connections, micros_each, say};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -44,11 +44,7 @@ pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Logins
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().context("cannot run ip")?;
     anyhow::ensure!(up.success(), "the namespace's loopback interface could not be set up");
     let sites = options.sites;
-    let limit = rlimit::getrlimit(rlimit::Resource::NOFILE)?.0;
-    anyhow::ensure!(
-        u64::from(sites + options.at_once) + OTHER_FILES <= limit,
-        "{sites} sites need as many open files, and this process may have {limit}: give fewer --sites, or raise the limit (ulimit -Hn)"
-    );
+    allow_connections(sites + options.at_once, "--sites")?;
     let node = Setup::new(&bench.binary)
         .set("NODE__ROLES", "tunnel-broker,tunnel-server")
         .set("TUNNEL_BROKER__LISTEN", "127.0.0.1:0")
@@ -236,7 +232,5 @@ const HOME: u8 = 1;
 const AWAY: u8 = 2;
 const COMMITS: &str = "centrex6_store_commits_total";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a process has open besides its connections.
-const OTHER_FILES: u64 = 500;
 const SETTLE: Duration = Duration::from_secs(1);
 const MIB: f64 = 1024.0 * 1024.0;

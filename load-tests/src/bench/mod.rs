@@ -132,6 +132,16 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
+/// Whether so many connections at a time may be open here, and in the node, which inherits the limit.
+fn allow_connections(count: u32, option: &str) -> anyhow::Result<()> {
+    let limit = rlimit::getrlimit(rlimit::Resource::NOFILE)?.0;
+    anyhow::ensure!(
+        u64::from(count) + OTHER_FILES <= limit,
+        "{count} connections need as many open files, and a process may have {limit} here: give fewer {option}, or raise the limit (ulimit -Hn)"
+    );
+    Ok(())
+}
+
 /// `total` in microseconds for each of `count`; `None` for nothing.
 fn micros_each(total: std::time::Duration, count: u64) -> Option<f64> {
     (count > 0).then(|| total.as_secs_f64() * 1e6 / count as f64)
@@ -142,6 +152,8 @@ fn ratio(own: Option<f64>, peer: Option<f64>) -> Option<f64> {
     Some(own? / peer.filter(|cost| *cost > 0.0)?)
 }
 
+/// What a process has open besides its connections.
+const OTHER_FILES: u64 = 500;
 /// The realm of the node's default configuration.
 const REALM: &str = "centrex6";
 /// Every line of a benchmark has this one, so that a peer need not look it up.

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use user_agent::{Message, answer_challenge};
 
 use super::report::Phones;
-use super::{Bench, PASSWORD, say};
+use super::{Bench, PASSWORD, allow_connections, say};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -29,11 +29,7 @@ type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 pub(super) fn run(bench: &Bench, options: &Options) -> anyhow::Result<Vec<Phones>> {
     let phones = options.phones as usize;
-    let limit = rlimit::getrlimit(rlimit::Resource::NOFILE)?.0;
-    anyhow::ensure!(
-        limit >= options.phones.into(),
-        "{phones} phones need as many file descriptors, and this system gives {limit}: give fewer --phones"
-    );
+    allow_connections(options.phones, "--phones")?;
     let folder = tempfile::tempdir()?;
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (folder.path().join("node.pem"), folder.path().join("node.key"));
